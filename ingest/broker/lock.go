@@ -1,0 +1,124 @@
+//go:build unix
+
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+const lockFile = "lock"
+
+// Process is the process that owns a directory, and its broker's address; both may be unknown for a moment while it
+// starts (0 and empty).
+type Process struct {
+	PID  int    `json:"pid"`
+	Addr string `json:"addr"`
+}
+
+// Owner says whether a process owns the directory at present, and which.
+func Owner(dir string) (Process, bool) {
+	f, err := os.Open(filepath.Join(dir, lockFile))
+	if err != nil {
+		return Process{}, false
+	}
+	defer f.Close()
+	if flock(f, unix.LOCK_SH|unix.LOCK_NB) == nil {
+		return Process{}, false
+	}
+	return readOwner(dir), true
+}
+
+// OpenWait is Open, but waits for a directory that another process owns until ctx ends.
+func OpenWait(ctx context.Context, o Options) (*Broker, error) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		b, err := Open(ctx, o)
+		if !errors.Is(err, ErrOwned) {
+			return b, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// ErrOwned is in the chain of the error that Open returns for a directory that another process owns.
+var ErrOwned = errors.New("owned by another process")
+
+// lockDir takes the lock. A probe by Owner holds it for an instant, so it is tried a few times.
+func lockDir(ctx context.Context, dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, dirProblem(dir, err)
+	}
+	for try := 0; ; try++ {
+		err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, f.Truncate(0)
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || try == 5 || ctx.Err() != nil {
+			break
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	f.Close()
+	if !errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, dirProblem(dir, err)
+	}
+	who := "another process"
+	if p := readOwner(dir); p.PID != 0 {
+		who = fmt.Sprintf("process %d", p.PID)
+	}
+	return nil, &schemas.Problem{Kind: schemas.Environment, File: dir, Message: "the broker's folder belongs to " + who, Err: ErrOwned,
+		Hint: "use that one, or stop it first"}
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), how); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func writeOwner(f *os.File, addr string) error {
+	data, err := json.Marshal(Process{PID: os.Getpid(), Addr: addr})
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, 0)
+	return err
+}
+
+func readOwner(dir string) (p Process) {
+	data, err := os.ReadFile(filepath.Join(dir, lockFile))
+	if err != nil || json.Unmarshal(data, &p) != nil {
+		return Process{}
+	}
+	return p
+}
+
+// free is the number of bytes that can still be written to the directory's disk.
+func free(dir string) (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, err
+	}
+	return int64(s.Bavail) * int64(s.Bsize), nil
+}
