@@ -1,0 +1,298 @@
+package views
+
+import (
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+func quoteName(s string) string { return schemas.QuoteIdent(s) }
+
+// Compile makes a view of one SELECT. The definition hash covers the SELECT as DuckDB prints it (so white space and
+// comments do not matter), the hashes of the topics' schemas and of the references, and the version of the plans.
+// Errors: *schemas.Problem of kind Usage at its place in the file for anything that is wrong with the SELECT.
+func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	src := source{file: file, text: text}
+	st, err := c.parse(src)
+	if err != nil {
+		return nil, err
+	}
+	query := sub(st, "node")
+	if err := c.checkFunctions(src, query, true); err != nil {
+		return nil, err
+	}
+	v := &View{Name: name, Reasons: []string{}, Wanted: map[string][]string{}, KeyColumns: map[string]string{}}
+	if v.SQL, err = c.print(clone(query)); err != nil {
+		return nil, err
+	}
+	b := &build{c: c, src: src, cat: cat, view: v, query: query}
+	if err := b.resolveTables(); err != nil {
+		return nil, err
+	}
+	defer c.dropTables()
+	if err := b.createTables(); err != nil {
+		return nil, err
+	}
+	if err := checkClockWords(src, query, b.isColumn); err != nil {
+		return nil, err
+	}
+	if v.Columns, err = c.describe(text); err != nil {
+		return nil, src.bindProblem(err, len("DESCRIBE "), b.columnNames())
+	}
+	v.Definition = b.definition()
+	if err := b.raw(); err != nil {
+		return nil, err
+	}
+	if err := b.merged(); err != nil {
+		return nil, err
+	}
+	b.want()
+	return v, nil
+}
+
+// build is one compilation under way.
+type build struct {
+	c      *Compiler
+	src    source
+	cat    *Catalog
+	view   *View
+	query  node
+	topics map[string]*schemas.Topic // those read
+	refs   map[string]*Reference
+	tied   bool // some aggregate needs the record's place in the log
+}
+
+func lookup[T any](m map[string]T, name string) (string, T, bool) {
+	if v, ok := m[name]; ok {
+		return name, v, true
+	}
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		if strings.EqualFold(k, name) {
+			return k, m[k], true
+		}
+	}
+	var zero T
+	return "", zero, false
+}
+
+// resolveTables finds every table the query reads and gives it its declared spelling.
+func (b *build) resolveTables() error {
+	b.topics, b.refs = map[string]*schemas.Topic{}, map[string]*Reference{}
+	var problem error
+	visitTables(b.query, func(n node) {
+		if problem != nil {
+			return
+		}
+		name := str(n, "table_name")
+		if str(n, "schema_name") == "" && str(n, "catalog_name") == "" && n["at_clause"] == nil {
+			if k, t, ok := lookup(b.cat.Topics, name); ok {
+				b.topics[k] = t
+				return
+			}
+			if k, r, ok := lookup(b.cat.References, name); ok {
+				b.refs[k] = r
+				return
+			}
+		}
+		known := append(slices.Sorted(maps.Keys(b.cat.Topics)), slices.Sorted(maps.Keys(b.cat.References))...)
+		problem = b.src.unknownTable(n, known, "topic or reference table")
+	})
+	v := b.view
+	v.Topics, v.References = sortedNames(b.topics), sortedNames(b.refs)
+	if len(v.Topics) == 1 {
+		v.Topic = v.Topics[0]
+	}
+	return problem
+}
+
+func sortedNames[T any](m map[string]T) []string {
+	out := make([]string, 0, len(m))
+	return slices.AppendSeq(out, slices.Values(slices.Sorted(maps.Keys(m))))
+}
+
+func topicColumns(t *schemas.Topic) []Column {
+	var out []Column
+	for _, f := range append(slices.Clip(t.Fields), schemas.SystemFields()...) {
+		out = append(out, Column{f.Name, f.Type.String()})
+	}
+	return out
+}
+
+func (b *build) createTables() error {
+	for name, t := range b.topics {
+		if err := b.c.createTable("", name, topicColumns(t)); err != nil {
+			return err
+		}
+	}
+	for name, r := range b.refs {
+		if err := b.c.createTable("", name, r.Columns); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// createTable makes an empty table; schema may be empty.
+func (c *Compiler) createTable(schema, name string, cols []Column) error {
+	var defs []string
+	for _, col := range cols {
+		defs = append(defs, quoteName(col.Name)+" "+col.Type)
+	}
+	full := quoteName(name)
+	if schema != "" {
+		if err := c.exec("CREATE SCHEMA IF NOT EXISTS " + quoteName(schema)); err != nil {
+			return fmt.Errorf("create schema %s: %s", schema, engineError(err).message)
+		}
+		full = quoteName(schema) + "." + full
+	}
+	if err := c.exec("CREATE OR REPLACE TABLE " + full + " (" + strings.Join(defs, ", ") + ")"); err != nil {
+		return fmt.Errorf("create table %s: %s", name, engineError(err).message)
+	}
+	return nil
+}
+
+// dropTables empties the catalog for the next compilation.
+func (c *Compiler) dropTables() {
+	var drops []string
+	err := c.rows("SELECT schema_name, table_name FROM duckdb_tables()", nil, func(r *sql.Rows) error {
+		var schema, table string
+		if err := r.Scan(&schema, &table); err != nil {
+			return err
+		}
+		drops = append(drops, "DROP TABLE "+quoteName(schema)+"."+quoteName(table))
+		return nil
+	})
+	for _, d := range drops {
+		if err == nil {
+			err = c.exec(d)
+		}
+	}
+	if err != nil {
+		panic(err) // dropping an empty in-memory table cannot fail
+	}
+}
+
+func (b *build) columnNames() []string {
+	seen := map[string]bool{}
+	var out []string
+	add := func(cols []Column) {
+		for _, col := range cols {
+			if !seen[col.Name] {
+				seen[col.Name] = true
+				out = append(out, col.Name)
+			}
+		}
+	}
+	for _, n := range b.view.Topics {
+		add(topicColumns(b.topics[n]))
+	}
+	for _, n := range b.view.References {
+		add(b.refs[n].Columns)
+	}
+	return out
+}
+
+func (b *build) isColumn(name string) bool {
+	return slices.ContainsFunc(b.columnNames(), func(c string) bool { return strings.EqualFold(c, name) })
+}
+
+func (b *build) definition() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "view %s\n%q\n", planVersion, b.view.SQL)
+	for _, n := range b.view.Topics {
+		fmt.Fprintf(h, "topic %q %s\n", n, b.topics[n].Hash())
+	}
+	for _, n := range b.view.References {
+		fmt.Fprintf(h, "reference %q %s\n", n, b.refs[n].Hash)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// want lists the columns that the plans read of each topic, in declared order. It may name one too many, never one too
+// few: every column whose name occurs in the query counts.
+func (b *build) want() {
+	used := usedNames(b.query)
+	for name, t := range b.topics {
+		cols := used.of(name, topicColumns(t))
+		if b.tied {
+			for _, s := range []string{"_partition", "_offset", "_timestamp"} {
+				if !slices.Contains(cols, s) {
+					cols = append(cols, s)
+				}
+			}
+		}
+		if len(cols) == 0 {
+			cols = []string{"_partition"} // count(*) alone still needs rows to count
+		}
+		b.view.Wanted[name] = cols
+	}
+}
+
+// names is what a query mentions, in lower case.
+type names struct {
+	all     bool // a star, a NATURAL join or the like
+	mention map[string]bool
+	alone   map[string]bool     // mentioned without a qualifier
+	aliases map[string][]string // table -> its aliases
+	renamed map[string]bool     // table -> its columns have other names here
+}
+
+func usedNames(query node) names {
+	u := names{mention: map[string]bool{}, alone: map[string]bool{}, aliases: map[string][]string{}, renamed: map[string]bool{}}
+	walk(query, func(n node) bool {
+		switch {
+		case class(n) == "STAR":
+			u.all = true
+		case str(n, "type") == "ORDER_MODIFIER":
+			if orders := nodes(list(n, "orders")); len(orders) == 1 && class(sub(orders[0], "expression")) == "STAR" {
+				return false // ORDER BY ALL orders by what is selected
+			}
+		case class(n) == "COLUMN_REF":
+			cols := columnNames(n)
+			if len(cols) == 1 {
+				u.alone[strings.ToLower(cols[0])] = true
+			}
+			for _, c := range cols {
+				u.mention[strings.ToLower(c)] = true
+			}
+		case class(n) == "POSITIONAL_REFERENCE" || str(n, "ref_type") == "NATURAL" || str(n, "ref_type") == "POSITIONAL":
+			u.all = true
+		case str(n, "type") == "BASE_TABLE":
+			t := strings.ToLower(str(n, "table_name"))
+			u.aliases[t] = append(u.aliases[t], strings.ToLower(tableAlias(n)))
+			u.renamed[t] = u.renamed[t] || len(list(n, "column_name_alias")) > 0
+		}
+		for _, c := range list(n, "using_columns") {
+			if s, ok := c.(string); ok {
+				u.mention[strings.ToLower(s)] = true
+			}
+		}
+		return true
+	})
+	return u
+}
+
+// of gives the names of a table's columns that the query may read.
+func (u names) of(table string, cols []Column) []string {
+	key := strings.ToLower(table)
+	all := u.all || u.renamed[key]
+	for _, a := range u.aliases[key] {
+		// a table's name where a column may stand is the whole row
+		all = all || u.alone[a]
+	}
+	var out []string
+	for _, c := range cols {
+		if all || u.mention[strings.ToLower(c.Name)] {
+			out = append(out, c.Name)
+		}
+	}
+	return out
+}

@@ -1,0 +1,208 @@
+package views
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// clockWords are written without parentheses and are the clock or the session, unless a column has the name.
+var clockWords = map[string]bool{
+	"current_date": true, "current_timestamp": true, "current_time": true, "localtime": true, "localtimestamp": true,
+	"current_localtime": true, "current_localtimestamp": true, "current_user": true, "session_user": true, "user": true,
+	"current_role": true, "current_schema": true, "current_catalog": true,
+}
+
+// notRepeatable are functions that DuckDB calls consistent, or that are macros, but whose value is of the moment or of
+// the session.
+var notRepeatable = map[string]bool{
+	"ago": true, "current_setting": true, "getvariable": true, "getenv": true, "current_user": true, "session_user": true,
+	"user": true, "current_role": true, "current_catalog": true, "version": true, "pg_conf_load_time": true,
+	"pg_postmaster_start_time": true, "pg_sleep": true, "current_localtime": true, "current_localtimestamp": true,
+	"get_block_size": true, "stats": true,
+}
+
+// forbidden are functions that no query may call: they read the machine or the session, or change or stall it.
+var forbidden = map[string]string{
+	"getenv": "reads the environment", "current_setting": "reads a setting", "getvariable": "reads a session variable",
+	"setseed": "changes the session", "write_log": "writes a log", "nextval": "changes a sequence", "currval": "reads a sequence",
+	"sleep_ms": "only waits", "pg_sleep": "only waits", "current_query": "reads the session", "get_block_size": "reads the database file",
+	"query": "runs SQL out of sight", "query_table": "reads tables out of sight", "json_execute_serialized_sql": "runs SQL out of sight",
+}
+
+// tableFunctions may stand in FROM: they read no file, no catalog and no setting.
+var tableFunctions = map[string]bool{
+	"unnest": true, "range": true, "generate_series": true, "repeat": true, "json_each": true, "json_tree": true,
+	"regexp_split_to_table": true, "generate_subscripts": true,
+}
+
+// verbs are what people try and what to do instead, by the statement's first word.
+var verbs = map[string]string{
+	"copy": "use `millrace query -o FILE` to write an answer to a file", "export": "use `millrace query -o FILE` to write an answer to a file",
+	"attach": "put the table into reference/ as CSV, Parquet or NDJSON", "install": "no extension can be installed; json, parquet and icu are built in",
+	"load": "no extension can be loaded; json, parquet and icu are built in", "set": "settings are fixed; the time zone is UTC",
+	"reset": "settings are fixed; the time zone is UTC", "pragma": "settings are fixed; the time zone is UTC",
+	"create": "put a SELECT into views/NAME.sql to keep it", "insert": "use `millrace ingest TOPIC` to add records",
+	"update": "records are never changed; a view can hold the rule instead", "delete": "records are never deleted by a query",
+	"drop": "delete the view's or topic's file", "alter": "edit the topic's file", "explain": "use `millrace query --explain`",
+	"pivot": "use GROUP BY with FILTER: sum(x) FILTER (WHERE k = 'a') AS a", "unpivot": "use UNION ALL, or unnest over a list of structs", "import": "use `millrace ingest TOPIC FILE`",
+	"call": "only SELECT is allowed", "use": "only SELECT is allowed",
+}
+
+func (s source) notSelect() error {
+	word := strings.ToLower(firstWord(s.text))
+	hint, known := verbs[word]
+	if !known {
+		return s.wrong(0, "this is not one SELECT", "write one SELECT; PIVOT inside it is not supported, GROUP BY with FILTER does the same")
+	}
+	return s.wrong(max(0, strings.Index(strings.ToLower(s.text), word)), fmt.Sprintf("%s is not allowed, only SELECT is", strings.ToUpper(word)), hint)
+}
+
+// firstWord skips white space and comments, only to name the statement in a message.
+func firstWord(text string) string {
+	for {
+		text = strings.TrimSpace(text)
+		switch {
+		case strings.HasPrefix(text, "--"):
+			_, text, _ = strings.Cut(text, "\n")
+		case strings.HasPrefix(text, "/*"):
+			_, text, _ = strings.Cut(text, "*/")
+		default:
+			i := strings.IndexFunc(text, func(r rune) bool { return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') })
+			if i < 0 {
+				i = len(text)
+			}
+			return text[:i]
+		}
+	}
+}
+
+// checkFunctions refuses what no query may do and, for a view, what would not give the same answer twice.
+func (c *Compiler) checkFunctions(src source, query node, view bool) error {
+	var problem error
+	refuse := func(n node, message, hint string) bool {
+		if problem == nil {
+			problem = src.wrong(location(n), message, hint)
+		}
+		return false
+	}
+	walk(query, func(n node) bool {
+		if problem != nil {
+			return false
+		}
+		if n["sample"] != nil && view {
+			return refuse(node{}, "a view may not sample: its answer must be the same each time", "remove SAMPLE; a WHERE on hash(_offset) % 100 picks the same records each time")
+		}
+		switch str(n, "type") {
+		case "SHOW_REF":
+			return refuse(node{}, "DESCRIBE, SUMMARIZE and SHOW are not allowed, only SELECT is", "`millrace validate -v` shows topics and views with their columns")
+		case "TABLE_FUNCTION":
+			fn := sub(n, "function")
+			name := strings.ToLower(str(fn, "function_name"))
+			if !tableFunctions[name] {
+				return refuse(fn, fmt.Sprintf("%s() may not be read here", name), "read topics, views and reference tables by name; files go into reference/ or through `millrace ingest`")
+			}
+		}
+		if str(n, "type") == "VALUE_PARAMETER" && view {
+			return refuse(n, "a view has no parameters", "write the value into the SELECT, or filter when you query the view")
+		}
+		if class(n) != "FUNCTION" && class(n) != "WINDOW" {
+			return true
+		}
+		name := strings.ToLower(str(n, "function_name"))
+		if why, ok := forbidden[name]; ok {
+			return refuse(n, fmt.Sprintf("%s() is not allowed: it %s", name, why), "remove it")
+		}
+		if view && c.changes(n, name) {
+			return refuse(n, fmt.Sprintf("%s() has another value at each call, so a view may not use it", name), "use the event time or _timestamp (append time) of the record; a query over the view may call it")
+		}
+		return true
+	})
+	return problem
+}
+
+func (c *Compiler) changes(n node, name string) bool {
+	if name == "error" {
+		return false
+	}
+	return c.volatile[name] || notRepeatable[name] || name == "age" && len(list(n, "children")) == 1
+}
+
+// checkClockWords refuses CURRENT_DATE and its like in a view; known says whether any table read has such a column.
+func checkClockWords(src source, query node, known func(string) bool) error {
+	var problem error
+	walk(query, func(n node) bool {
+		if class(n) == "COLUMN_REF" && problem == nil {
+			names := columnNames(n)
+			if word := strings.ToLower(names[0]); len(names) == 1 && clockWords[word] && !known(word) {
+				problem = src.wrong(location(n), strings.ToUpper(word)+" has another value at another time, so a view may not use it",
+					"use the event time or _timestamp (append time) of the record; a query over the view may use it")
+			}
+		}
+		return problem == nil
+	})
+	return problem
+}
+
+// bindProblem turns an error of DESCRIBE into a Problem. skip is how many bytes stood before the text.
+func (s source) bindProblem(err error, skip int, columns []string) error {
+	e := engineError(err)
+	at := e.position
+	if at >= 0 {
+		at -= skip
+	}
+	message, hint := firstLine(e.message), "correct the SQL; it is DuckDB's dialect"
+	switch {
+	case e.subtype == "COLUMN_NOT_FOUND" || strings.Contains(message, "not found in FROM clause"):
+		message = fmt.Sprintf("there is no column %q", e.name)
+		hint = "the columns are " + strings.Join(columns, ", ")
+		if near := schemas.Nearest(e.name, columns); near != "" {
+			hint = fmt.Sprintf("did you mean %s?", near)
+		}
+	case e.subtype == "MISSING_ENTRY" && e.name != "":
+		message = fmt.Sprintf("there is no function %s", e.name)
+		hint = "functions are DuckDB's"
+		if near, _, _ := strings.Cut(e.candidates, ","); near != "" {
+			hint = fmt.Sprintf("did you mean %s?", near)
+		}
+	case e.subtype == "NO_MATCHING_FUNCTION":
+		message = strings.TrimSuffix(message, " You might need to add explicit type casts.")
+		hint = "cast the argument to a type the function takes"
+	case strings.Contains(message, "must appear in the GROUP BY"):
+		hint = "add it to GROUP BY, or put an aggregate around it"
+	}
+	return s.wrong(at, message, hint)
+}
+
+func firstLine(s string) string { l, _, _ := strings.Cut(s, "\n"); return l }
+
+// unknownTable is the Problem of a table that nobody declared.
+func (s source) unknownTable(n node, known []string, kinds string) error {
+	name := str(n, "table_name")
+	if schema := str(n, "schema_name"); schema != "" {
+		name = schema + "." + name
+	}
+	hint := "known are " + strings.Join(known, ", ")
+	if len(known) == 0 {
+		hint = "put a topic into topics/NAME.yaml"
+	}
+	switch near := schemas.Nearest(name, known); {
+	case strings.ContainsAny(name, "./*") && looksLikeFile(name):
+		return s.wrong(location(n), fmt.Sprintf("the file %q may not be read here", name), "put it into reference/ and use its name without the ending, or `millrace ingest` it into a topic")
+	case near != "":
+		hint = fmt.Sprintf("did you mean %s?", near)
+	}
+	return s.wrong(location(n), fmt.Sprintf("there is no %s %q", kinds, name), hint)
+}
+
+func looksLikeFile(name string) bool {
+	if strings.Contains(name, "/") || strings.Contains(name, "*") {
+		return true
+	}
+	lower := strings.ToLower(name)
+	return slices.ContainsFunc([]string{".parquet", ".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".gz", ".zst", ".db", ".duckdb", ".txt"}, func(end string) bool {
+		return strings.HasSuffix(lower, end)
+	})
+}

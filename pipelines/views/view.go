@@ -1,0 +1,101 @@
+package views
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// planVersion is part of every definition hash: it changes when the State of a compiled view changes.
+const planVersion = "1"
+
+// Class is how a view's answer is computed.
+type Class string
+
+const (
+	Merged Class = "merged" // from partials
+	Raw    Class = "raw"    // from all rows, each time
+)
+
+// Column is a name and a type in DuckDB's spelling.
+type Column struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+}
+
+// Catalog is what views may read. Names match regardless of case.
+type Catalog struct {
+	Topics     map[string]*schemas.Topic
+	References map[string]*Reference
+}
+
+// View is a compiled view. It is immutable, safe for concurrent use, and its JSON round-trips.
+type View struct {
+	Name       string              `json:"name"`
+	SQL        string              `json:"sql"`             // the SELECT as DuckDB prints it
+	Class      Class               `json:"class"`           //
+	Reasons    []string            `json:"reasons"`         // why it is raw; empty if merged
+	Topic      string              `json:"topic,omitempty"` // the topic if it reads exactly one
+	Topics     []string            `json:"topics"`          // every topic read, sorted
+	References []string            `json:"references"`      // every reference table read, sorted
+	Columns    []Column            `json:"columns"`         // the answer's
+	Definition string              `json:"definition"`      // 64 hex: what decides the answer; see Compile
+	Wanted     map[string][]string `json:"wanted"`          // topic -> declared and system columns its rows must have, never none
+	State      []Column            `json:"state,omitempty"` // keys first; types are carriers; empty if raw
+	Keys       int                 `json:"keys"`            // how many of State are group keys
+	KeyColumns map[string]string   `json:"key_columns"`     // answer column -> State key that holds it unchanged: a filter on one may be put on the other. Empty under a LIMIT
+	Plans      Plans               `json:"plans"`
+}
+
+// Plans are SQL texts with a placeholder for each source table.
+type Plans struct {
+	Partial string `json:"partial,omitempty"`
+	Merge   string `json:"merge,omitempty"`
+	Final   string `json:"final,omitempty"`
+	Answer  string `json:"answer,omitempty"`
+	Raw     string `json:"raw"`
+}
+
+const (
+	sourceMark = "__millrace_source__"
+	tableMark  = "__millrace_table_" // then the index into Topics and References, then "__"
+)
+
+func mark(i int) string { return tableMark + strconv.Itoa(i) + "__" }
+
+// PartialSQL reads the named table, which has the Wanted columns, and gives State rows in no order. Reference tables
+// are read under their own names. Empty for a raw view, as MergeSQL, FinalSQL and AnswerSQL are.
+func (v *View) PartialSQL(source string) string { return fill(v.Plans.Partial, source) }
+
+// MergeSQL reads State rows from the named table and gives State rows, one a group.
+func (v *View) MergeSQL(source string) string { return fill(v.Plans.Merge, source) }
+
+// FinalSQL reads merged State rows, one a group, from the named table and gives the answer. Over no row at all a view
+// without GROUP BY answers its one row.
+func (v *View) FinalSQL(source string) string { return fill(v.Plans.Final, source) }
+
+// AnswerSQL is FinalSQL over MergeSQL in one statement: State rows in any number a group -> the answer.
+func (v *View) AnswerSQL(source string) string { return fill(v.Plans.Answer, source) }
+
+// RawSQL is the SELECT over full tables. The map gives the tables that stand for topics and references; one that is
+// absent is read under its own name.
+func (v *View) RawSQL(tables map[string]string) string {
+	return fillTables(v.Plans.Raw, append(append([]string(nil), v.Topics...), v.References...), tables)
+}
+
+func fill(plan, source string) string {
+	return strings.ReplaceAll(plan, sourceMark, schemas.QuoteIdent(source))
+}
+
+func fillTables(plan string, names []string, tables map[string]string) string {
+	var pairs []string
+	for i, n := range names {
+		t, ok := tables[n]
+		if !ok {
+			t = n
+		}
+		pairs = append(pairs, mark(i), schemas.QuoteIdent(t))
+	}
+	return strings.NewReplacer(pairs...).Replace(plan)
+}
