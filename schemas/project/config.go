@@ -1,0 +1,140 @@
+package project
+
+import (
+	"net"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Config is millrace.yaml with its defaults filled in: where things run.
+type Config struct {
+	Brokers  []string // host:port each; empty: the embedded broker
+	Store    string   // an absolute folder
+	Listen   string   // host:port of the HTTP server
+	Batch    Batch
+	Runner   string // the Beam runner: prism
+	Endpoint string // host:port of the runner's job server, empty for prism
+	Kafka    Kafka
+	Memory   string // what one engine may take, in DuckDB's spelling: 256MiB
+}
+
+// Batch says how the batch layer runs.
+type Batch struct {
+	Every time.Duration // between the starts of two cycles while `up` runs
+}
+
+// Kafka is what the embedded broker needs beside its folder.
+type Kafka struct {
+	Listen string // host:port; port 0 is any free one
+}
+
+// Embedded says that the project runs its own broker.
+func (c *Config) Embedded() bool { return len(c.Brokers) == 0 }
+
+// Defaults is what an empty millrace.yaml in the folder means.
+func Defaults(dir string) Config {
+	return Config{
+		Store:  filepath.Join(dir, "data"),
+		Listen: "127.0.0.1:7171",
+		Batch:  Batch{Every: 5 * time.Minute},
+		Runner: "prism",
+		Kafka:  Kafka{Listen: "127.0.0.1:0"},
+		Memory: "256MiB",
+	}
+}
+
+var size = regexp.MustCompile(`^[1-9][0-9]*(\.[0-9]+)? ?([KMGT]i?)?B$`)
+
+// parseConfig reads millrace.yaml.
+func (f *form) parseConfig(dir string, text []byte) Config {
+	c := Defaults(dir)
+	s := f.parse(text, "brokers", "store", "listen", "batch", "runner", "endpoint", "kafka", "memory")
+	s.brokers(&c)
+
+	s.text("store", &c.Store)
+	c.Store = strings.TrimPrefix(c.Store, "file://")
+	switch scheme, _, ok := strings.Cut(c.Store, "://"); {
+	case ok:
+		s.report("store", "use a folder, such as ./data", "object stores are not supported yet (%s://)", scheme)
+	case c.Store == "":
+		s.report("store", "use a folder, such as ./data", "want a folder")
+	default:
+		c.Store = within(dir, c.Store)
+	}
+
+	s.text("listen", &c.Listen)
+	s.address("listen", c.Listen)
+	s.text("endpoint", &c.Endpoint)
+	if batch, ok := s.section("batch", "every"); ok {
+		batch.duration("every", &c.Batch.Every)
+	}
+
+	s.text("runner", &c.Runner)
+	switch c.Runner {
+	case "prism":
+		if c.Endpoint != "" {
+			s.report("endpoint", "remove it: prism runs in process", "runner prism has no job server")
+		}
+	case "flink", "spark":
+		s.report("runner", "use prism, which runs in process", "runner %s is not supported yet", c.Runner)
+	default:
+		s.report("runner", nearest(c.Runner, []string{"prism", "flink", "spark"}), "unknown runner %q", c.Runner)
+	}
+
+	if kafka, ok := s.section("kafka", "listen", "tls", "sasl"); ok {
+		for _, key := range []string{"tls", "sasl"} {
+			if kafka.values[key] != nil {
+				kafka.report(key, "use a listener of the cluster that needs neither", "TLS and SASL are not supported yet")
+			}
+		}
+		kafka.text("listen", &c.Kafka.Listen)
+		kafka.address("listen", c.Kafka.Listen)
+		if kafka.values["listen"] != nil && !c.Embedded() {
+			kafka.report("listen", "remove it, or set brokers: embedded", "it is the embedded broker's, and brokers names a cluster")
+		}
+	}
+
+	s.text("memory", &c.Memory)
+	if !size.MatchString(c.Memory) {
+		s.report("memory", "write a number and a unit: 256MiB, 2GB", "want an amount of memory, not %q", c.Memory)
+	}
+	return c
+}
+
+// brokers reads `embedded`, one address or a list of them.
+func (s section) brokers(c *Config) {
+	var list []string
+	s.texts("brokers", &list)
+	if len(list) == 1 && list[0] == "embedded" {
+		return
+	}
+	if s.values["brokers"] != nil && len(list) == 0 {
+		s.report("brokers", "write embedded, or [host:port, ...]", "names no broker")
+	}
+	for _, b := range list {
+		if s.address("brokers", b) {
+			c.Brokers = append(c.Brokers, b)
+		}
+	}
+}
+
+// address reports a text that is not host:port.
+func (s section) address(key, text string) bool {
+	host, port, err := net.SplitHostPort(text)
+	_, perr := net.LookupPort("tcp", port)
+	if err == nil && perr == nil && port != "" && !strings.ContainsAny(host, " /,") && (key != "brokers" || host != "") {
+		return true
+	}
+	s.report(key, "write host:port, such as 127.0.0.1:9092", "want an address, not %q", text)
+	return false
+}
+
+// within resolves a path of the project against its folder.
+func within(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(dir, path)
+}
