@@ -185,7 +185,7 @@ var tied = map[string]struct {
 // tie gives the aggregate over a struct of the key, the record's place in the log and the value; and the field of the
 // struct that is the answer.
 func (a call) tie(order []string) (expr, field string) {
-	t := tied[a.name]
+	t := tied[a.plain()]
 	var fields, where []string
 	if t.args == 2 {
 		fields = append(fields, "'v': "+a.args[1])

@@ -105,17 +105,12 @@ func (c *Compiler) readFunctions() error {
 
 // describe gives the columns of a SELECT over the tables that exist now.
 func (c *Compiler) describe(q string) ([]Column, error) {
-	var out []Column
-	err := c.rows("DESCRIBE "+q, nil, func(r *sql.Rows) error {
-		var col Column
-		var skip [4]any
-		if err := r.Scan(&col.Name, &col.Type, &skip[0], &skip[1], &skip[2], &skip[3]); err != nil {
-			return err
-		}
-		out = append(out, col)
-		return nil
-	})
-	return out, err
+	rows, err := c.conn.QueryContext(context.Background(), "DESCRIBE "+q)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	return scanColumns(rows)
 }
 
 // parse gives the tree of the one SELECT in the text. Errors are Problems at their place in it.

@@ -11,15 +11,21 @@ import (
 // raw makes the plan that runs the SELECT itself over all rows.
 func (b *build) raw() error {
 	q := clone(b.query)
+	nameColumns(q, b.view.Columns)
 	names := append(append([]string(nil), b.view.Topics...), b.view.References...)
 	visitTables(q, func(n node) {
 		i := slices.IndexFunc(names, func(s string) bool { return strings.EqualFold(s, str(n, "table_name")) })
 		n["alias"] = tableAlias(n)
 		n["table_name"] = mark(i)
 	})
-	if err := b.settleTies(q); err != nil {
+	ties := &settler{c: b.c, isTopic: func(t node) bool {
+		i, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(str(t, "table_name"), tableMark), "__"))
+		return err == nil && i < len(b.view.Topics)
+	}}
+	if err := ties.settleTies(q); err != nil {
 		return err
 	}
+	b.tied = ties.used
 	completeOrder(q, len(b.view.Columns))
 	text, err := b.c.print(q)
 	if err != nil {
@@ -28,7 +34,7 @@ func (b *build) raw() error {
 	b.view.Plans.Raw = text
 	got, err := b.c.describe(b.view.RawSQL(nil))
 	if err != nil {
-		return fmt.Errorf("view %s: raw plan: %s", b.view.Name, engineError(err).message)
+		return fmt.Errorf("view %s: raw plan: %s\n%s", b.view.Name, engineError(err).message, b.view.RawSQL(nil))
 	}
 	if !slices.Equal(got, b.view.Columns) {
 		return fmt.Errorf("view %s: raw plan gives %v, not %v", b.view.Name, got, b.view.Columns)
@@ -36,111 +42,26 @@ func (b *build) raw() error {
 	return nil
 }
 
-// settleTies replaces, in every SELECT, the aggregates that hang on the order of records.
-func (b *build) settleTies(q node) error {
-	var failed error
-	walk(q, func(n node) bool {
-		if failed == nil && str(n, "type") == "SELECT_NODE" {
-			failed = b.settleSelect(n)
-		}
-		return failed == nil
-	})
-	return failed
-}
-
-func (b *build) settleSelect(sel node) error {
-	var order []string
-	for _, t := range fromTables(sub(sel, "from_table")) {
-		i, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(str(t, "table_name"), tableMark), "__"))
-		if err == nil && i < len(b.view.Topics) && len(list(t, "column_name_alias")) == 0 {
-			order = append(order, recordOrder(tableAlias(t))...)
+// nameColumns writes the answer's names into the SELECT list, for an unnamed column is called after its text, and plans
+// change the text.
+func nameColumns(q node, columns []Column) {
+	for str(q, "type") == "SET_OPERATION_NODE" {
+		q = sub(q, "left")
+	}
+	items := nodes(list(q, "select_list"))
+	if len(items) != len(columns) {
+		return
+	}
+	for _, item := range items {
+		if class(item) == "STAR" {
+			return
 		}
 	}
-	for i, item := range nodes(list(sel, "select_list")) {
-		before := encodeTree(item)
-		name := str(item, "alias")
-		if name == "" && class(item) != "STAR" {
-			var err error
-			if name, err = b.c.printExpr(item); err != nil {
-				return err
-			}
-		}
-		settled, err := b.settle(item, order)
-		if err != nil {
-			return err
-		}
-		if encodeTree(settled) != before {
-			list(sel, "select_list")[i] = withAlias(settled.(node), name)
+	for i, item := range items {
+		if class(item) != "COLUMN_REF" && str(item, "alias") == "" {
+			item["alias"] = columns[i].Name
 		}
 	}
-	for _, key := range []string{"having", "modifiers", "qualify"} {
-		if sel[key] == nil {
-			continue
-		}
-		settled, err := b.settle(sel[key], order)
-		if err != nil {
-			return err
-		}
-		sel[key] = settled
-	}
-	return nil
-}
-
-// settle replaces such aggregates in one clause, but not in the SELECTs nested in it.
-func (b *build) settle(v any, order []string) (any, error) {
-	var failed error
-	out := rewrite(v, func(n node) (node, bool) {
-		if failed != nil || isQuery(n) {
-			return n, true
-		}
-		a, ok := aggregateCall(n)
-		t, isTied := tied[a.plain()]
-		if !ok || !isTied || len(list(n, "children")) != t.args || a.distinct || len(list(sub(n, "order_bys"), "orders")) > 0 {
-			return nil, false
-		}
-		if len(order) == 0 && t.args == 1 {
-			return nil, false // the rows come from a subquery, whose order may be meant
-		}
-		b.tied = b.tied || len(order) > 0
-		if failed = b.c.printCall(&a, n); failed != nil {
-			return n, true
-		}
-		value, field := a.tie(order)
-		settled, err := b.c.expr("struct_extract(" + value + ", '" + field + "')")
-		if err != nil {
-			failed = err
-			return n, true
-		}
-		return withAlias(settled, str(n, "alias")), true
-	})
-	return out, failed
-}
-
-// aggregateCall reads the name of a function call.
-func aggregateCall(n node) (call, bool) {
-	if class(n) != "FUNCTION" {
-		return call{}, false
-	}
-	return call{name: strings.ToLower(str(n, "function_name")), distinct: flag(n, "distinct")}, true
-}
-
-// printCall fills in a call's arguments and filter.
-func (c *Compiler) printCall(a *call, n node) error {
-	for _, arg := range nodes(list(n, "children")) {
-		text, err := c.printExpr(arg)
-		if err != nil {
-			return err
-		}
-		a.args = append(a.args, text)
-	}
-	if f := sub(n, "filter"); f != nil {
-		text, err := c.printExpr(f)
-		if err != nil {
-			return err
-		}
-		a.filter = text
-	}
-	return nil
 }
 
 // completeOrder makes an ORDER BY total over the answer's rows: every column it leaves out follows, from left to

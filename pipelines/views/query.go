@@ -1,0 +1,247 @@
+package views
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// Tables is what an ad-hoc query may read: topics, references, views, and rejects.TOPIC, batch.VIEW and speed.VIEW.
+type Tables struct {
+	Catalog
+	Views map[string][]Column
+	// Parameters are the values of $name (or $1 for ?), each one constant written in SQL: 5, 'text',
+	// TIMESTAMP '2026-01-01 00:00:00'.
+	Parameters map[string]string
+}
+
+// TableKind says what a table of a query is.
+type TableKind string
+
+const (
+	TopicTable     TableKind = "topic"
+	ViewTable      TableKind = "view"
+	ReferenceTable TableKind = "reference"
+	RejectsTable   TableKind = "rejects" // rejects.TOPIC
+	BatchTable     TableKind = "batch"   // batch.VIEW
+	SpeedTable     TableKind = "speed"   // speed.VIEW
+)
+
+// Table is one table that a query reads.
+type Table struct {
+	Kind   TableKind
+	Schema string // rejects, batch, speed or empty
+	Name   string // as declared
+	// Columns are those the query may read, in declared order: one too many at times, never one too few. Of a topic
+	// never none.
+	Columns []string
+}
+
+// Query is an ad-hoc SELECT that may run: it reads Tables under their names and nothing else.
+type Query struct {
+	SQL     string // as DuckDB prints it, parameters filled in
+	Tables  []Table
+	Columns []Column // the answer's
+}
+
+// RejectColumns are the columns of rejects.TOPIC.
+func RejectColumns() []Column {
+	var out []Column
+	for _, f := range schemas.SystemFields() {
+		if f.Name != "_extra" {
+			out = append(out, Column{f.Name, f.Type.String()})
+		}
+	}
+	return append(out, Column{"value", "BLOB"}, Column{"field", "VARCHAR"}, Column{"reason", "VARCHAR"})
+}
+
+// Query checks one ad-hoc SELECT. It may use now() and the like; it may not read files, settings or the catalog, nor
+// change anything. Ties in arg_min and its like over a topic, and in ORDER BY, are settled as in a view.
+// Errors: *schemas.Problem of kind Usage.
+func (c *Compiler) Query(text string, known Tables) (*Query, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	src := source{text: text}
+	st, err := c.parse(src)
+	if err != nil {
+		return nil, err
+	}
+	a := &adhoc{c: c, src: src, known: known, query: sub(st, "node"), columns: map[string][]Column{}, topics: map[uintptr]bool{}}
+	if err := c.checkFunctions(src, a.query, false); err != nil {
+		return nil, err
+	}
+	bound, err := a.bindParameters()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.resolve(); err != nil {
+		return nil, err
+	}
+	defer c.dropTables()
+	return a.describe(bound)
+}
+
+type adhoc struct {
+	c       *Compiler
+	src     source
+	known   Tables
+	query   node
+	tables  []Table
+	columns map[string][]Column // by Schema.Name
+	topics  map[uintptr]bool    // the nodes of FROM that are topics, by address
+}
+
+// bindParameters puts the values in place and says whether there were any.
+func (a *adhoc) bindParameters() (bool, error) {
+	var failed error
+	bound := false
+	rewrite(a.query, func(n node) (node, bool) {
+		if failed != nil || class(n) != "PARAMETER" {
+			return nil, false
+		}
+		name := str(n, "identifier")
+		value, ok := a.known.Parameters[name]
+		if !ok {
+			failed = a.src.wrong(location(n), fmt.Sprintf("the parameter $%s has no value", name), "give it one, or write the value into the query")
+			return n, true
+		}
+		e, err := a.c.expr(value)
+		if err != nil || !isConstant(e) {
+			failed = a.src.wrong(location(n), fmt.Sprintf("the value of $%s is not one constant: %s", name, value), "write 5, 'text' or TIMESTAMP '2026-01-01 00:00:00'")
+			return n, true
+		}
+		bound = true
+		return withAlias(e, str(n, "alias")), true
+	})
+	return bound, failed
+}
+
+func isConstant(e node) bool {
+	if class(e) == "CAST" {
+		e = sub(e, "child")
+	}
+	return class(e) == "CONSTANT"
+}
+
+// resolve finds every table, gives it its declared spelling and makes it in the engine.
+func (a *adhoc) resolve() error {
+	var problem error
+	visitTables(a.query, func(n node) {
+		if problem != nil {
+			return
+		}
+		t, cols, ok := a.table(n)
+		if !ok {
+			problem = a.src.unknownTable(n, a.names(), "table")
+			return
+		}
+		a.topics[address(n)] = t.Kind == TopicTable
+		n["schema_name"], n["table_name"] = t.Schema, t.Name
+		key := t.Schema + "." + t.Name
+		if _, seen := a.columns[key]; !seen {
+			a.columns[key] = cols
+			a.tables = append(a.tables, t)
+			problem = a.c.createTable(t.Schema, t.Name, cols)
+		}
+	})
+	return problem
+}
+
+func (a *adhoc) table(n node) (t Table, cols []Column, ok bool) {
+	name, schema := str(n, "table_name"), strings.ToLower(str(n, "schema_name"))
+	if str(n, "catalog_name") != "" || n["at_clause"] != nil {
+		return t, nil, false
+	}
+	switch t.Schema = schema; schema {
+	case "":
+		if k, topic, ok := lookup(a.known.Topics, name); ok {
+			return Table{Kind: TopicTable, Name: k}, topicColumns(topic), true
+		}
+		if k, view, ok := lookup(a.known.Views, name); ok {
+			return Table{Kind: ViewTable, Name: k}, view, true
+		}
+		k, ref, ok := lookup(a.known.References, name)
+		if ok {
+			return Table{Kind: ReferenceTable, Name: k}, ref.Columns, true
+		}
+	case "rejects":
+		t.Kind = RejectsTable
+		t.Name, _, ok = lookup(a.known.Topics, name)
+		return t, RejectColumns(), ok
+	case "batch", "speed":
+		t.Kind = TableKind(schema)
+		t.Name, cols, ok = lookup(a.known.Views, name)
+		return t, cols, ok
+	}
+	return t, nil, false
+}
+
+// names lists what may be read, for the nearest one.
+func (a *adhoc) names() []string {
+	topics, views := slices.Sorted(maps.Keys(a.known.Topics)), slices.Sorted(maps.Keys(a.known.Views))
+	out := append(slices.Clone(topics), views...)
+	out = append(out, slices.Sorted(maps.Keys(a.known.References))...)
+	for _, t := range topics {
+		out = append(out, "rejects."+t)
+	}
+	for _, v := range views {
+		out = append(out, "batch."+v, "speed."+v)
+	}
+	return out
+}
+
+func (a *adhoc) describe(bound bool) (*Query, error) {
+	q := &Query{}
+	text, skip := a.src.text, len("DESCRIBE ")
+	var err error
+	if bound {
+		// places in a text that DuckDB printed mean nothing to the person who wrote the other
+		if text, err = a.c.print(clone(a.query)); err != nil {
+			return nil, err
+		}
+		skip = 1 << 30
+	}
+	if q.Columns, err = a.c.describe(text); err != nil {
+		var cols []string
+		for _, t := range a.tables {
+			for _, c := range a.columns[t.Schema+"."+t.Name] {
+				cols = append(cols, c.Name)
+			}
+		}
+		return nil, a.src.bindProblem(err, skip, slices.Compact(cols))
+	}
+	ties := &settler{c: a.c, isTopic: func(t node) bool { return a.topics[address(t)] }}
+	if err := ties.settleTies(a.query); err != nil {
+		return nil, err
+	}
+	if hasOrder(a.query) {
+		completeOrder(a.query, len(q.Columns))
+	}
+	used := usedNames(a.query)
+	for i, t := range a.tables {
+		cols := used.of(t.Name, a.columns[t.Schema+"."+t.Name])
+		if t.Kind == TopicTable && len(cols) == 0 {
+			cols = []string{"_partition"}
+		}
+		a.tables[i].Columns = cols
+	}
+	q.Tables = a.tables
+	if q.SQL, err = a.c.print(a.query); err != nil {
+		return nil, err
+	}
+	if got, err := a.c.describe(q.SQL); err != nil || !slices.Equal(got, q.Columns) {
+		return nil, fmt.Errorf("query as printed gives %v, not %v: %w", got, q.Columns, err)
+	}
+	return q, nil
+}
+
+// address tells the nodes of one tree apart: a common table expression may have a topic's name.
+func address(n node) uintptr { return reflect.ValueOf(n).Pointer() }
+
+func hasOrder(q node) bool {
+	return slices.ContainsFunc(nodes(list(q, "modifiers")), func(m node) bool { return str(m, "type") == "ORDER_MODIFIER" })
+}

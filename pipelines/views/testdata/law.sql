@@ -1,0 +1,124 @@
+-- Views over the topic t and the reference r, each compared with DuckDB run directly on all rows, for random rows cut
+-- into random chunks. A view ends with ; and its name stands in the comment above it. "ties" after the name: DuckDB's
+-- own answer depends on how it reads the rows, so the view is compared with its raw plan only.
+
+-- count
+SELECT g, count(*) AS n, count(i) AS ni, count(s) FILTER (b) AS ns FROM t GROUP BY g;
+-- count of nothing
+SELECT count(*), count(i), sum(i), min(s), avg(d) FROM t WHERE i > 2000000000;
+-- global
+SELECT count(*), sum(i), sum(l), sum(h), sum(dc), sum(big), avg(i), avg(dc), min(ts), max(s) FROM t;
+-- sums of every kind
+SELECT g, sum(i), sum(l), sum(h), sum(dc), sum(big), sum(d), sum(b), sum(ut) FROM t GROUP BY g;
+-- sum of infinities
+SELECT sum(x), min(x), max(x), count(DISTINCT x) FROM t;
+-- averages
+SELECT g, avg(i), avg(l), avg(h), avg(dc), avg(d), mean(ut) FROM t GROUP BY g;
+-- ratio
+SELECT s, sum(dc) / nullif(count(i), 0) AS ratio, 100.0 * count(*) FILTER (i > 0) / count(*) AS share FROM t GROUP BY s;
+-- min and max
+SELECT g, min(i), max(l), min(h), max(dc), min(d), max(s), min(ts), max(dt), min(u), max(bt), min(b), max(tz) FROM t GROUP BY g;
+-- min and max of nested
+SELECT min(tags), max(st), min(m) FROM t;
+-- bool
+SELECT g, bool_and(b), bool_or(b), bool_and(i > 0) FILTER (b) FROM t GROUP BY g;
+-- bit
+SELECT g, bit_and(i), bit_or(l), bit_xor(h), bit_or(bt), bit_and(ut) FROM t GROUP BY g;
+-- distinct counts
+SELECT g, count(DISTINCT i), count(DISTINCT s), count(DISTINCT h), count(DISTINCT u), count(DISTINCT dc), count(DISTINCT b) FILTER (i > 0) FROM t GROUP BY g;
+-- distinct nested
+SELECT count(DISTINCT st), count(DISTINCT tags), count(DISTINCT dt), count(DISTINCT lower(s)) FROM t;
+-- distinct sums
+SELECT g, sum(DISTINCT i), avg(DISTINCT dc), max(DISTINCT s) FROM t GROUP BY g;
+-- arg_min ties
+SELECT g, arg_min(s, i), arg_max(s, i), min_by(h, dt), max_by(u, ts) FROM t GROUP BY g;
+-- arg_min filter ties
+SELECT arg_min(i, s) FILTER (b), argmax(tags, d), arg_max_null(iv, i), arg_min_null(s, i) FROM t;
+-- arg_max after a join ties
+SELECT t.g, arg_max(r.name, t.i), arg_min(r.w, t.s) FROM t JOIN r ON t.g = r.g GROUP BY t.g;
+-- first and last ties
+SELECT g, first(i), last(i), any_value(i), last(s) FILTER (b) FROM t GROUP BY g;
+-- spread
+SELECT g, stddev(d), stddev_samp(d), stddev_pop(d), variance(d), var_samp(d), var_pop(d) FROM t GROUP BY g;
+-- spread of integers
+SELECT stddev(i % 1000), var_pop(dc), stddev_pop(ut) FILTER (b) FROM t;
+-- count_if and product
+SELECT g, count_if(i > 0), countif(b), product(1 + ut % 3) FROM t GROUP BY g;
+-- kahan
+SELECT fsum(d), kahan_sum(d) FROM t;
+-- keys of many types
+SELECT h, u, dt, b, count(*) FROM t GROUP BY ALL;
+-- key that travels as text
+SELECT iv, bt, j, count(*) AS n, sum(h) FROM t GROUP BY iv, bt, j;
+-- nested key
+SELECT st, tags, max(i) FROM t GROUP BY st, tags;
+-- key in a struct
+SELECT st.a AS a, t.st.b, count(*) FROM t GROUP BY a, t.st.b;
+-- position, alias and expression keys
+SELECT upper(s) AS up, date_trunc('month', ts) AS mon, CASE WHEN i > 0 THEN 'late' WHEN i IS NULL THEN 'none' ELSE 'early' END AS how, count(*) FROM t GROUP BY 1, mon, how;
+-- time bucket
+SELECT time_bucket(INTERVAL '1 day', ts) AS day, g, sum(i) FROM t GROUP BY ALL ORDER BY day NULLS FIRST, g DESC NULLS LAST;
+-- having
+SELECT g, count(*) AS n FROM t GROUP BY g HAVING n > 2 AND max(i) IS NOT NULL;
+-- order and limit
+SELECT g, count(*) AS n, sum(i) FROM t GROUP BY g ORDER BY g NULLS LAST LIMIT 2 OFFSET 1;
+-- limit among ties
+SELECT s, count(*) AS n FROM t GROUP BY s ORDER BY n DESC LIMIT 2;
+-- order by an aggregate that is not shown
+SELECT g FROM t GROUP BY g ORDER BY sum(i) DESC NULLS LAST, g;
+-- order by all
+SELECT g, b, count(*) FROM t GROUP BY ALL ORDER BY ALL;
+-- distinct answer
+SELECT DISTINCT count(*) > 1 AS many, b FROM t GROUP BY s, b;
+-- distinct rows
+SELECT DISTINCT g, b FROM t WHERE i IS NOT NULL;
+-- group by without aggregates
+SELECT g, upper(g) FROM t GROUP BY g;
+-- where
+SELECT g, sum(i) FROM t WHERE b AND s LIKE '%a%' OR i BETWEEN -5 AND 5 GROUP BY g;
+-- where over an alias
+SELECT i * 2 AS twice, count(*) FROM t WHERE twice > 0 GROUP BY twice;
+-- lateral alias
+SELECT g, sum(i) AS total, count(*) AS n, total / n AS per FROM t GROUP BY g;
+-- left join
+SELECT r.name, t.b, count(*), count(r.g), sum(t.i * r.w) FROM t LEFT JOIN r ON t.g = r.g GROUP BY ALL;
+-- right join mirrored
+SELECT name, sum(i) FROM r RIGHT JOIN t USING (g) GROUP BY name;
+-- using key
+SELECT g, name, count(*) FROM t JOIN r USING (g) GROUP BY g, name;
+-- cross join
+SELECT r.w, sum(t.i) FROM t, r WHERE t.i > r.w GROUP BY r.w;
+-- semi join
+SELECT count(*), sum(i) FROM t SEMI JOIN r ON t.g = r.g;
+-- anti join
+SELECT s, count(*) FROM t ANTI JOIN r USING (g) GROUP BY s;
+-- subquery in where
+SELECT g, count(*) FROM t WHERE g IN (SELECT g FROM r WHERE w > 1) AND i < (SELECT max(w) * 100 FROM r) GROUP BY g;
+-- correlated subquery in an aggregate
+SELECT b, sum((SELECT max(w) FROM r WHERE r.g = t.g)) FROM t GROUP BY b;
+-- subquery in having
+SELECT g, count(*) FROM t GROUP BY g HAVING count(*) > (SELECT count(*) / 2 FROM r);
+-- subquery in from
+SELECT q.name, max(t.dc) FROM t JOIN (SELECT g, min(name) AS name FROM r GROUP BY g) q ON q.g = t.g GROUP BY q.name;
+-- two joins
+SELECT a.name, z.w, count(*) FROM t LEFT JOIN r a ON a.g = t.g LEFT JOIN r z ON z.w = t.ut GROUP BY ALL;
+-- asof join
+SELECT r.name, count(*), sum(t.i) FROM t ASOF LEFT JOIN (SELECT DISTINCT ON (w) w, name FROM r WHERE w IS NOT NULL ORDER BY w, name) r ON t.ut >= r.w GROUP BY r.name;
+-- lambda
+SELECT g, sum(len(list_filter(tags, lambda x: x <> 'a'))), max(list_transform(tags, lambda i: i || '!')) FROM t GROUP BY g;
+-- lambda over an aggregate
+SELECT g, list_transform([1, 2], lambda k: k + count(*)) FROM t GROUP BY g;
+-- unnest in from
+SELECT tag, count(*) FROM t, unnest(t.tags) AS u(tag) GROUP BY tag;
+-- json
+SELECT j->>'$.k' AS k, count(*) FROM t GROUP BY k;
+-- system columns
+SELECT _partition, count(*), min(_offset), max(_offset), max(_timestamp) FROM t GROUP BY _partition;
+-- unicode names
+SELECT g AS "größe", count(*) AS "n""ummer" FROM t AS "Tabelle 1" GROUP BY "größe" ORDER BY "n""ummer", "größe";
+-- alias hides column
+SELECT -i AS i, count(*) FROM t GROUP BY t.i ORDER BY i;
+-- constants
+SELECT 'all' AS who, g, count(*), 42 FROM t GROUP BY g;
+-- casts
+SELECT CAST(avg(i) AS INTEGER) AS a, round(avg(d), 1) IS NULL AS r, sum(i)::VARCHAR || '!' AS s, b FROM t GROUP BY b;
