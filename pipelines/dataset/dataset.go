@@ -1,0 +1,54 @@
+// Package dataset finds a dataset's newest manifest in a store and commits the next one. A dataset is all that the store
+// holds for one (topic, topic id, schema); its folder is manifest.Root.
+package dataset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/manifest"
+)
+
+// Newest is the manifest with the highest sequence number, nil if there is none. A manifest that cannot be read is an
+// error, never passed over: an older one would answer as if its successor had not been.
+func Newest(ctx context.Context, s store.Store, root string) (*manifest.Manifest, error) {
+	files, err := s.List(ctx, root+"manifests/")
+	if err != nil || len(files) == 0 {
+		return nil, err
+	}
+	return Read(ctx, s, root, files[len(files)-1].Name)
+}
+
+// Read reads the manifest file of that name.
+func Read(ctx context.Context, s store.Store, root, name string) (*manifest.Manifest, error) {
+	data, err := s.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := manifest.Decode(data)
+	if err == nil && root+manifest.Name(m.Sequence) != name {
+		err = fmt.Errorf("it calls itself %s", manifest.Name(m.Sequence))
+	}
+	if err != nil {
+		return nil, &schemas.Problem{Message: "read " + name, Err: err, Hint: "run `millrace fsck`"}
+	}
+	return m, nil
+}
+
+// Commit creates the manifest if no other has its sequence number. Errors: a Problem that says another cycle won.
+func Commit(ctx context.Context, s store.Store, root string, m *manifest.Manifest) error {
+	data, err := manifest.Encode(m)
+	if err != nil {
+		return err
+	}
+	err = s.Create(ctx, root+manifest.Name(m.Sequence), data)
+	if errors.Is(err, store.ErrExist) {
+		return &schemas.Problem{Message: fmt.Sprintf("another cycle of %s committed manifest %d first", m.Topic, m.Sequence), Err: err,
+			Hint: "nothing is lost: run the cycle again, it goes on from there"}
+	}
+	return err
+}
+
