@@ -1,0 +1,335 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/ingest/source"
+	"github.com/millrace/millrace/schemas"
+)
+
+// ProducerOptions say which cluster is written to, and how.
+type ProducerOptions struct {
+	Brokers     []string
+	Timeout     time.Duration // how long a broker that is away is waited for; 0: 30 s
+	Linger      time.Duration // how long a batch waits for more records; 0: not at all
+	Compression string        // none, snappy, lz4, zstd, gzip; empty: none for brokers on this machine, zstd for others
+}
+
+// Offset is where a record lies.
+type Offset struct {
+	Partition int32 `json:"partition"`
+	Offset    int64 `json:"offset"`
+}
+
+// Producer appends records to topics and says when they are durable: an idempotent Kafka producer with all replicas'
+// acknowledgement. Concurrency: every method may be called at any time.
+type Producer struct {
+	o     ProducerOptions
+	cl    *kgo.Client
+	adm   *kadm.Client
+	mu    sync.Mutex
+	large *kgo.Client // for records that do not fit a usual batch
+	known map[string]*target
+}
+
+// target is a Kafka topic as it is.
+type target struct {
+	name       string
+	id         string
+	partitions int32
+	stamp      time.Time // what records of a topic with append time carry; zero: the time they are sent
+	pick       kgo.TopicPartitioner
+}
+
+const (
+	defaultTimeout = 30 * time.Second
+	batchBytes     = 1 << 20
+	// batchSlack is more than the framing, key and headers of a record that is alone in its batch.
+	batchSlack = 64 << 10
+)
+
+// NewProducer returns a producer; it connects when it is first needed.
+func NewProducer(o ProducerOptions) (*Producer, error) {
+	if o.Timeout == 0 {
+		o.Timeout = defaultTimeout
+	}
+	if o.Compression == "" {
+		o.Compression = "none"
+		if !slices.ContainsFunc(o.Brokers, isLocal) {
+			o.Compression = "zstd"
+		}
+	}
+	cl, err := newClient(o, batchBytes)
+	if err != nil {
+		return nil, err
+	}
+	return &Producer{o: o, cl: cl, adm: kadm.NewClient(cl), known: map[string]*target{}}, nil
+}
+
+func newClient(o ProducerOptions, maxBatch int64) (*kgo.Client, error) {
+	codec, ok := map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(), "gzip": kgo.GzipCompression()}[o.Compression]
+	if !ok {
+		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("unknown compression %q", o.Compression), Hint: "use none, snappy, lz4, zstd or gzip"}
+	}
+	if len(o.Brokers) == 0 {
+		return nil, &schemas.Problem{Kind: schemas.Usage, Message: "no brokers are named", Hint: "set brokers: in millrace.yaml"}
+	}
+	cl, err := kgo.NewClient(
+		kgo.SeedBrokers(o.Brokers...),
+		kgo.ClientID("millrace"),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.ProducerBatchCompression(codec),
+		kgo.ProducerBatchMaxBytes(int32(min(maxBatch, 1<<30))),
+		kgo.BrokerMaxWriteBytes(int32(max(100<<20, min(maxBatch+batchSlack, 1<<30)))),
+		kgo.ProducerLinger(o.Linger),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.MaxBufferedRecords(1<<30),
+		kgo.MetadataMinAge(100*time.Millisecond),
+		kgo.RetryBackoffFn(func(try int) time.Duration { return min(time.Second, 25*time.Millisecond<<min(try, 6)) }),
+		kgo.DialTimeout(5*time.Second),
+	)
+	if err != nil {
+		return nil, &schemas.Problem{Kind: schemas.Usage, Message: "the Kafka client cannot be set up", Err: err, Hint: "check brokers: in millrace.yaml"}
+	}
+	return cl, nil
+}
+
+func isLocal(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = addr
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Close gives the connections up. Records whose Append has not returned may be lost.
+func (p *Producer) Close() {
+	p.cl.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.large != nil {
+		p.large.Close()
+	}
+}
+
+// Append appends payloads to the topic, in order for each partition, and returns where each lies once all are durable.
+// The Kafka topic is created if it is missing. A payload's message key is the topic's key field.
+//
+// Errors: a *source.TooLongError if a payload is over max_record, and nothing was sent; a *schemas.Problem of kind
+// Environment if the broker is away or cannot write: some of the payloads may be in the log then.
+func (p *Producer) Append(ctx context.Context, topic *schemas.Topic, payloads [][]byte) ([]Offset, error) {
+	limit := maxRecord(topic)
+	for i, v := range payloads {
+		if int64(len(v)) > limit {
+			return nil, fmt.Errorf("record %d: %w", i, &source.TooLongError{Size: int64(len(v)), Limit: limit})
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.o.Timeout)
+	defer cancel()
+	t, err := p.target(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		recs  = make([]kgo.Record, len(payloads))
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		first error
+		big   bool
+	)
+	for i, v := range payloads {
+		recs[i] = kgo.Record{Topic: t.name, Value: v, Key: recordKey(topic, v), Timestamp: t.stamp}
+		recs[i].Partition = t.partition(&recs[i], time.Now().UnixNano()>>22)
+		big = big || recordSize(&recs[i]) > batchBytes-batchSlack
+	}
+	cl := p.cl
+	if big {
+		if cl, err = p.largeClient(); err != nil {
+			return nil, err
+		}
+	}
+	wg.Add(len(recs))
+	for i := range recs {
+		cl.Produce(ctx, &recs[i], func(_ *kgo.Record, err error) {
+			defer wg.Done()
+			if err != nil {
+				mu.Lock()
+				first = cmpErr(first, err)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if first != nil {
+		return nil, brokerProblem(p.o.Brokers, first)
+	}
+	out := make([]Offset, len(recs))
+	for i := range recs {
+		out[i] = Offset{Partition: recs[i].Partition, Offset: recs[i].Offset}
+	}
+	return out, nil
+}
+
+func cmpErr(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+func maxRecord(t *schemas.Topic) int64 {
+	if t.MaxRecord > 0 {
+		return t.MaxRecord
+	}
+	return schemas.DefaultMaxRecord
+}
+
+func recordKey(t *schemas.Topic, payload []byte) []byte {
+	if t.Key == "" {
+		return nil
+	}
+	return keyOf(payload, t.Key)
+}
+
+func recordSize(r *kgo.Record) int { return len(r.Key) + len(r.Value) }
+
+// partition is Kafka's default for a record with a key (murmur2), and a matter of turn for one without.
+func (t *target) partition(r *kgo.Record, turn int64) int32 {
+	if r.Key == nil {
+		return int32(uint64(turn) % uint64(t.partitions))
+	}
+	return int32(t.pick.Partition(r, int(t.partitions)))
+}
+
+// largeClient is a second producer whose batches hold any record the topics allow. The usual one keeps batches small,
+// for a batch is the least that a reader reads.
+func (p *Producer) largeClient() (*kgo.Client, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.large == nil {
+		cl, err := newClient(p.o, 512<<20)
+		if err != nil {
+			return nil, err
+		}
+		p.large = cl
+	}
+	return p.large, nil
+}
+
+// Prepare creates the Kafka topic if it is missing and returns its id and number of partitions; one that is there is
+// taken as it is.
+func (p *Producer) Prepare(ctx context.Context, topic *schemas.Topic) (id string, partitions int32, err error) {
+	ctx, cancel := context.WithTimeout(ctx, p.o.Timeout)
+	defer cancel()
+	t, err := p.target(ctx, topic)
+	if err != nil {
+		return "", 0, err
+	}
+	return t.id, t.partitions, nil
+}
+
+func (p *Producer) target(ctx context.Context, topic *schemas.Topic) (*target, error) {
+	p.mu.Lock()
+	t := p.known[topic.Name]
+	p.mu.Unlock()
+	if t != nil {
+		return t, nil
+	}
+	t, err := p.find(ctx, topic.Name, int32(max(1, topic.Partitions)), map[string]string{
+		"message.timestamp.type": "LogAppendTime",
+		"max.message.bytes":      strconv.FormatInt(max(batchBytes, 2*maxRecord(topic))+batchSlack, 10),
+	})
+	if err != nil {
+		return nil, brokerProblem(p.o.Brokers, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.known[topic.Name] = t
+	return t, nil
+}
+
+func (p *Producer) find(ctx context.Context, name string, partitions int32, configs map[string]string) (*target, error) {
+	for {
+		list, err := p.adm.ListTopics(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		d := list[name]
+		if d.Err == nil && len(d.Partitions) > 0 {
+			t := &target{name: name, id: d.ID.String(), partitions: int32(len(d.Partitions)), pick: kgo.StickyKeyPartitioner(nil).ForTopic(name)}
+			if cs, err := p.adm.DescribeTopicConfigs(ctx, name); err == nil && len(cs) == 1 && cs[0].Err == nil {
+				for _, c := range cs[0].Configs {
+					if c.Key == "message.timestamp.type" && c.MaybeValue() == "LogAppendTime" {
+						t.stamp = time.Now()
+					}
+				}
+			}
+			return t, nil
+		}
+		if d.Err != nil && !errors.Is(d.Err, kerr.UnknownTopicOrPartition) && !kerr.IsRetriable(d.Err) {
+			return nil, fmt.Errorf("topic %s: %w", name, d.Err)
+		}
+		conf := map[string]*string{}
+		for k, v := range configs {
+			conf[k] = &v
+		}
+		resp, err := p.adm.CreateTopic(ctx, partitions, -1, conf, name)
+		if err != nil && !errors.Is(resp.Err, kerr.TopicAlreadyExists) && !errors.Is(err, kerr.TopicAlreadyExists) {
+			return nil, fmt.Errorf("create topic %s: %w", name, err)
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// ends returns every partition's end.
+func (p *Producer) ends(ctx context.Context, topic string) (schemas.Frontier, error) {
+	list, err := p.adm.ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = list.Error()
+	}
+	if err != nil {
+		return nil, brokerProblem(p.o.Brokers, err)
+	}
+	out := schemas.Frontier{}
+	list.Each(func(o kadm.ListedOffset) { out[o.Partition] = o.Offset })
+	return out, nil
+}
+
+// brokerProblem says what a produce or admin error means to a person. A cause that is already a Problem stays.
+func brokerProblem(brokers []string, err error) error {
+	var prob *schemas.Problem
+	switch {
+	case err == nil || errors.As(err, &prob):
+		return err
+	case errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, kerr.KafkaStorageError), errors.Is(err, kerr.UnknownServerError):
+		return &schemas.Problem{Kind: schemas.Environment, Message: "the broker cannot write its log", Err: err, Hint: "look at its disk: is it full or read-only?"}
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
+		return &schemas.Problem{Kind: schemas.Failed, Message: "the broker takes no record that long", Err: err, Hint: "raise max.message.bytes of the Kafka topic, or lower max_record"}
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
+		return &schemas.Problem{Kind: schemas.Environment, Message: "the broker does not allow this", Err: err, Hint: "ask for the right to write and create the topic"}
+	}
+	return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the broker at %s is out of reach", list(brokers)), Err: err, Hint: "start it, or correct brokers: in millrace.yaml"}
+}
+
+func list(brokers []string) string {
+	if len(brokers) == 1 {
+		return brokers[0]
+	}
+	return fmt.Sprint(brokers)
+}

@@ -1,0 +1,268 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+const (
+	lineHeader = "millrace-ingest"
+	notesTopic = "_millrace.ingest"
+	noteEvery  = 500_000 // records acknowledged between notes
+)
+
+// note is what the topic _millrace.ingest says of a run with an ID.
+type note struct {
+	Version    int            `json:"v"` // 1
+	Topic      string         `json:"topic"`
+	TopicID    string         `json:"topic_id"`
+	ID         string         `json:"id"`
+	Partitions int32          `json:"partitions"` // a line's partition depends on their number
+	Input      []look         `json:"input"`
+	At         map[int32]mark `json:"at"`
+	Done       bool           `json:"done,omitempty"`
+}
+
+// mark says that every line of the run that belongs to the partition and is at most Line lies below Offset, and none
+// beyond Line does.
+type mark struct {
+	Offset int64 `json:"offset"`
+	Line   int64 `json:"line"`
+}
+
+// resumption is what a run with an ID knows of its lines in the log. A nil one knows nothing.
+type resumption struct {
+	mu    sync.Mutex
+	note  note
+	have  map[int32]int64 // the last line in each partition when the run began
+	acks  int64
+	noted int64
+}
+
+// has says whether the line is in the log from an earlier run.
+func (r *resumption) has(partition int32, line int64) bool {
+	return r != nil && line <= r.have[partition]
+}
+
+// acked is called in the order of each partition.
+func (r *resumption) acked(rec *kgo.Record, line int64) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	r.acks++
+	r.note.At[rec.Partition] = mark{Offset: rec.Offset + 1, Line: line}
+	r.mu.Unlock()
+}
+
+func (r *resumption) due() bool {
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.acks-r.noted < noteEvery {
+		return false
+	}
+	r.noted = r.acks
+	return true
+}
+
+// resume finds out what the log has of the run and leaves a note of where it begins.
+func (p *Producer) resume(ctx context.Context, o *Options, t *target, in *input) (*resumption, error) {
+	if strings.ContainsAny(o.ID, "@/\n") {
+		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("the id %q contains @, / or a line break", o.ID), Hint: "use letters, digits, dots and dashes"}
+	}
+	looks, err := looksOf(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	notes, err := p.find(ctx, notesTopic, 1, nil)
+	if err != nil {
+		return nil, brokerProblem(p.o.Brokers, err)
+	}
+	last, err := p.lastNote(ctx, notes, t.name+"/"+o.ID)
+	if err != nil {
+		return nil, err
+	}
+	r := &resumption{have: map[int32]int64{}}
+	r.note = note{Version: 1, Topic: t.name, TopicID: t.id, ID: o.ID, Partitions: t.partitions, Input: looks, At: map[int32]mark{}}
+	if last == nil || last.TopicID != t.id { // new, or the topic was made anew
+		ends, err := p.ends(ctx, t.name)
+		if err != nil {
+			return nil, err
+		}
+		for part, end := range ends {
+			r.note.At[part] = mark{Offset: end}
+		}
+		return r, p.write(ctx, &r.note)
+	}
+	if !slices.Equal(last.Input, looks) {
+		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("the input is not what it was when --id %s began", o.ID), Hint: "give the same files in the same order, or another id"}
+	}
+	if last.Partitions != t.partitions {
+		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("the topic has %d partitions now and had %d when --id %s began, so it cannot be told which lines it has", t.partitions, last.Partitions, o.ID), Hint: "ingest the rest under another id"}
+	}
+	r.note.At = last.At
+	if err := p.scan(ctx, o, t, r, last.Done); err != nil {
+		return nil, err
+	}
+	for part, m := range r.note.At {
+		r.have[part] = m.Line
+	}
+	return r, nil
+}
+
+func looksOf(ctx context.Context, in *input) ([]look, error) {
+	type answer struct {
+		looks []look
+		err   error
+	}
+	got := make(chan answer, 1)
+	go func() { // standard input may have nothing to say yet
+		l, err := in.looks()
+		got <- answer{l, err}
+	}()
+	select {
+	case a := <-got:
+		return a.looks, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// scan reads the topic from the marks to its end, until the end stands still, and moves the marks on.
+func (p *Producer) scan(ctx context.Context, o *Options, t *target, r *resumption, done bool) error {
+	prefix := []byte(o.ID + "@")
+	for {
+		ends, err := p.ends(ctx, t.name)
+		if err != nil {
+			return err
+		}
+		from := schemas.Frontier{}
+		for part, m := range r.note.At {
+			from[part] = m.Offset
+		}
+		err = p.read(ctx, t.name, from, ends, func(rec *kgo.Record) {
+			m := r.note.At[rec.Partition]
+			m.Offset = rec.Offset + 1
+			for _, h := range rec.Headers {
+				if h.Key != lineHeader || !bytes.HasPrefix(h.Value, prefix) {
+					continue
+				}
+				if line, err := strconv.ParseInt(string(h.Value[len(prefix):]), 10, 64); err == nil {
+					m.Line = max(m.Line, line)
+				}
+			}
+			r.note.At[rec.Partition] = m
+		})
+		if err != nil {
+			return err
+		}
+		if done {
+			return nil
+		}
+		select {
+		case <-time.After(o.Settle):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		now, err := p.ends(ctx, t.name)
+		if err != nil {
+			return err
+		}
+		if now.AtMost(ends) {
+			return nil
+		}
+	}
+}
+
+// read gives every record in [from, to) to each.
+func (p *Producer) read(ctx context.Context, topic string, from, to schemas.Frontier, each func(*kgo.Record)) error {
+	offsets := map[int32]kgo.Offset{}
+	var left int
+	for _, rg := range from.Ranges(to) {
+		offsets[rg.Partition] = kgo.NewOffset().At(rg.From)
+		left++
+	}
+	if left == 0 {
+		return nil
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(p.o.Brokers...), kgo.ClientID("millrace"), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: offsets}))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	at := map[int32]int64{}
+	for left > 0 {
+		fs := cl.PollFetches(ctx)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if errs := fs.Errors(); len(errs) > 0 {
+			return brokerProblem(p.o.Brokers, errs[0].Err)
+		}
+		fs.EachRecord(func(r *kgo.Record) {
+			if r.Offset >= to[r.Partition] || at[r.Partition] >= to[r.Partition] {
+				return
+			}
+			each(r)
+			if at[r.Partition] = r.Offset + 1; at[r.Partition] >= to[r.Partition] {
+				left--
+			}
+		})
+	}
+	return nil
+}
+
+func (p *Producer) lastNote(ctx context.Context, t *target, key string) (*note, error) {
+	ends, err := p.ends(ctx, t.name)
+	if err != nil {
+		return nil, err
+	}
+	var last *note
+	err = p.read(ctx, t.name, schemas.Frontier{0: 0}, ends, func(r *kgo.Record) {
+		var n note
+		if string(r.Key) == key && json.Unmarshal(r.Value, &n) == nil && n.Version == 1 {
+			last = &n
+		}
+	})
+	return last, err
+}
+
+func (p *Producer) write(ctx context.Context, n *note) error {
+	data, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	err = p.cl.ProduceSync(ctx, &kgo.Record{Topic: notesTopic, Key: []byte(n.Topic + "/" + n.ID), Value: data}).FirstErr()
+	return brokerProblem(p.o.Brokers, err)
+}
+
+// note writes how far the run is; after its last line that is the end.
+func (s *send) note(ctx context.Context, done bool) error {
+	r := s.resume
+	r.mu.Lock()
+	data, err := json.Marshal(r.note)
+	r.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	var n note
+	if err := json.Unmarshal(data, &n); err != nil {
+		return err
+	}
+	n.Done = done
+	return s.p.write(ctx, &n)
+}
