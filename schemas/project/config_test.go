@@ -107,6 +107,22 @@ func TestJobTimes(t *testing.T) {
 	}
 }
 
+func TestJobPlaces(t *testing.T) {
+	for text, want := range map[string][2]int{
+		"sql: SELECT x":                            {1, 13},
+		"retries: 1\nsql: 'SELECT x'":              {2, 14},
+		"retries: 1\nsql: |\n   SELECT 1,\n     x": {4, 6},
+	} {
+		j := (&form{}).parseJob("j", []byte(text))
+		line := strings.Count(j.SQL[:strings.Index(j.SQL, "x")], "\n") + 1
+		column := strings.Index(j.SQL, "x") - strings.LastIndex(j.SQL[:strings.Index(j.SQL, "x")], "\n")
+		gotLine, gotColumn := j.Place(line, column)
+		if gotLine != want[0] || gotColumn != want[1] {
+			t.Errorf("%q: %d:%d, want %v", text, gotLine, gotColumn, want)
+		}
+	}
+}
+
 func FuzzConfig(f *testing.F) {
 	f.Add("store: ./data\nbatch: {every: 5m}\n")
 	f.Add("brokers: [a:1, &x b:2, *x]\n? : -")

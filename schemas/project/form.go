@@ -232,6 +232,24 @@ func textOf(n ast.Node) (string, bool) {
 	return "", false
 }
 
+// textPlace is the line and column of a text's first character.
+func textPlace(n ast.Node) [2]int {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		at := [2]int{n.Token.Position.Line, n.Token.Position.Column}
+		if n.Token.Type == token.DoubleQuoteType || n.Token.Type == token.SingleQuoteType {
+			at[1]++
+		}
+		return at
+	case *ast.LiteralNode:
+		// A block begins in the line below its | or >; every line of it is indented as the first is.
+		text := strings.TrimLeft(n.Value.Token.Origin, "\n")
+		indent := len(text) - len(strings.TrimLeft(text, " "))
+		return [2]int{n.Start.Position.Line + 1, indent + 1}
+	}
+	return [2]int{}
+}
+
 // kindOf names a node for a person: the value itself where it is short.
 func kindOf(n ast.Node) string {
 	switch n := n.(type) {

@@ -24,6 +24,7 @@ type Job struct {
 
 	schedule cron.Schedule
 	location *time.Location
+	sqlAt    [2]int // line and column of the SQL's first character
 }
 
 // placeholders are what an output may hold between {{ and }}; the values are a run's.
@@ -61,6 +62,14 @@ func (j *Job) Previous(t time.Time) time.Time {
 	return time.Time{}
 }
 
+// Place is the line and column in the job's file of a place in its SQL.
+func (j *Job) Place(line, column int) (int, int) {
+	if line == 0 {
+		return j.sqlAt[0], j.sqlAt[1]
+	}
+	return j.sqlAt[0] + line - 1, j.sqlAt[1] + column - 1
+}
+
 // OutputPath is the file of the run that is due at a time and covers [from, to), in the project's folder unless the
 // output is absolute.
 func (j *Job) OutputPath(dir string, at, from, to time.Time) string {
@@ -78,6 +87,7 @@ func (f *form) parseJob(name string, text []byte) *Job {
 	s.text("schedule", &j.Schedule)
 	s.text("timezone", &j.Timezone)
 	s.text("sql", &j.SQL)
+	j.sqlAt = textPlace(s.values["sql"])
 	s.text("output", &j.Output)
 	s.whole("retries", &j.Retries)
 	s.duration("timeout", &j.Timeout)

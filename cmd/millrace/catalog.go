@@ -1,0 +1,95 @@
+package main
+
+import (
+	"errors"
+	"path/filepath"
+
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/project"
+)
+
+// catalog is a project as the layers take it: its topics and references, its views compiled.
+type catalog struct {
+	views.Catalog
+	views []*views.View // in order of names
+}
+
+// open reads the project of -C and compiles it. Errors: problems, every one of them.
+func (a *app) open() (*project.Project, *catalog, error) {
+	p, found := project.Open(a.dir)
+	if len(found) > 0 {
+		return nil, nil, problems(found)
+	}
+	c, found, err := compile(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(found) > 0 {
+		return nil, nil, problems(found)
+	}
+	return p, c, nil
+}
+
+// compile loads the references and compiles the views and the jobs' queries of a project. What cannot be compiled is
+// left out and stands in the problems.
+func compile(p *project.Project) (*catalog, problems, error) {
+	var found problems
+	c := &catalog{Catalog: views.Catalog{Topics: p.Topics, References: map[string]*views.Reference{}}}
+	compiler, err := views.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer compiler.Close()
+	for _, r := range p.References {
+		loaded, err := views.LoadReference(r.Name, r.Path, r.Fields)
+		if err != nil {
+			found = append(found, asProblem(r.File, err))
+			continue
+		}
+		c.References[r.Name] = loaded
+	}
+	for _, v := range p.Views {
+		compiled, err := compiler.Compile(v.Name, v.File, v.SQL, &c.Catalog)
+		if err != nil {
+			found = append(found, asProblem(v.File, err))
+			continue
+		}
+		c.views = append(c.views, compiled)
+	}
+	tables := views.Tables{Catalog: c.Catalog, Views: map[string][]views.Column{}, Parameters: jobParameters}
+	for _, v := range c.views {
+		tables.Views[v.Name] = v.Columns
+	}
+	if len(found) > 0 {
+		return c, found, nil // a job may read what is missing for another reason
+	}
+	for _, j := range p.Jobs {
+		if _, err := compiler.Query(j.SQL, tables); err != nil {
+			problem := asProblem(j.File, err)
+			problem.Line, problem.Column = j.Place(problem.Line, problem.Column)
+			found = append(found, problem)
+		}
+	}
+	return c, found, nil
+}
+
+// jobParameters stand for a run's interval where a job is only checked.
+var jobParameters = map[string]string{
+	"scheduled_at": "TIMESTAMPTZ '2000-01-01 00:00:00+00'",
+	"from":         "TIMESTAMPTZ '2000-01-01 00:00:00+00'",
+	"to":           "TIMESTAMPTZ '2000-01-02 00:00:00+00'",
+}
+
+// asProblem is the Problem in an error's chain at a file of the project, or a new one.
+func asProblem(file string, err error) *schemas.Problem {
+	var p *schemas.Problem
+	if !errors.As(err, &p) {
+		return &schemas.Problem{Kind: schemas.Failed, File: file, Message: err.Error()}
+	}
+	out := *p
+	if out.File == "" || filepath.IsAbs(out.File) {
+		out.File = file
+	}
+	return &out
+}

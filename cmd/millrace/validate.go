@@ -1,0 +1,144 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/project"
+)
+
+type validateOptions struct {
+	verbose bool
+}
+
+func newValidate(a *app) *cobra.Command {
+	o := &validateOptions{}
+	cmd := &cobra.Command{
+		Use:   "validate",
+		Short: "Check every file of the project and say how each view is answered",
+		Long: `validate reads every file of the project and prints every problem with its file, line and column.
+It needs no broker. For each view it prints its class:
+
+  merged   answered from partials and the records they do not cover
+  raw      computed from all records each time, and why`,
+		Example: `  millrace validate
+  millrace validate -v          # the three plans of each view
+  millrace validate --json`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return runValidate(a, o) },
+	}
+	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "print each view's plans")
+	return cmd
+}
+
+// validation is what `validate --json` prints.
+type validation struct {
+	Views    []viewVerdict `json:"views"`
+	Problems problems      `json:"problems"`
+	Notes    []string      `json:"notes,omitempty"`
+}
+
+// viewVerdict is one view of a validation.
+type viewVerdict struct {
+	Name    string         `json:"name"`
+	Class   views.Class    `json:"class"`
+	Reasons []string       `json:"reasons"`
+	Columns []views.Column `json:"columns"`
+	Plans   *plans         `json:"plans,omitempty"`
+}
+
+// plans are a view's plans, its sources by name.
+type plans struct {
+	Partial string `json:"partial,omitempty"`
+	Merge   string `json:"merge,omitempty"`
+	Final   string `json:"final,omitempty"`
+	Raw     string `json:"raw"`
+}
+
+func runValidate(a *app, o *validateOptions) error {
+	p, found := project.Open(a.dir)
+	if p == nil {
+		return problems(found)
+	}
+	c, more, err := compile(p)
+	if err != nil {
+		return err
+	}
+	all := append(problems(found), more...)
+	slices.SortStableFunc(all, func(x, y *schemas.Problem) int {
+		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), cmp.Compare(x.Column, y.Column))
+	})
+	out := validation{Views: []viewVerdict{}, Problems: all, Notes: p.Notes}
+	if out.Problems == nil {
+		out.Problems = problems{}
+	}
+	for _, v := range c.views {
+		verdict := viewVerdict{Name: v.Name, Class: v.Class, Reasons: v.Reasons, Columns: v.Columns}
+		if o.verbose {
+			verdict.Plans = &plans{Raw: v.RawSQL(nil)}
+			if v.Class != views.Raw {
+				verdict.Plans = &plans{Partial: v.PartialSQL(v.Topic), Merge: v.MergeSQL("partials"), Final: v.FinalSQL("merged"), Raw: v.RawSQL(nil)}
+			}
+		}
+		out.Views = append(out.Views, verdict)
+	}
+	if a.json {
+		err = a.printJSON(out)
+	} else {
+		err = a.printValidation(p, out)
+	}
+	if err == nil && len(all) > 0 {
+		err = said{all}
+	}
+	return err
+}
+
+func (a *app) printValidation(p *project.Project, v validation) error {
+	for _, problem := range v.Problems {
+		fmt.Fprintln(a.stderr, problem)
+	}
+	for _, n := range v.Notes {
+		a.note("note: %s", n)
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	for _, view := range v.Views {
+		fmt.Fprintf(w, "%s\t%s", view.Name, view.Class)
+		if len(view.Reasons) > 0 {
+			fmt.Fprintf(w, "\t%s", strings.Join(view.Reasons, "; "))
+		}
+		fmt.Fprintln(w)
+		if s := view.Plans; s != nil {
+			w.Flush()
+			for _, plan := range [][2]string{{"partial", s.Partial}, {"merge", s.Merge}, {"final", s.Final}, {"raw", s.Raw}} {
+				if plan[1] != "" {
+					fmt.Fprintf(a.stdout, "  %-8s %s\n", plan[0], plan[1])
+				}
+			}
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if n := len(v.Problems); n > 0 {
+		_, err := fmt.Fprintf(a.stdout, "%s\n", count(n, "problem"))
+		return err
+	}
+	_, err := fmt.Fprintf(a.stdout, "%s, %s, %s, %s: no problems\n", count(len(p.Topics), "topic"), count(len(p.Views), "view"),
+		count(len(p.References), "reference table"), count(len(p.Jobs), "job"))
+	return err
+}
+
+// count is a number and its noun.
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
