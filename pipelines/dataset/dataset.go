@@ -51,4 +51,3 @@ func Commit(ctx context.Context, s store.Store, root string, m *manifest.Manifes
 	}
 	return err
 }
-
