@@ -115,7 +115,7 @@ func line(i int) string {
 	return fmt.Sprintf(`{"date":"2001-01-01T00:00:00","delay":%d,"origin":"A%02d"}`, i, i%53)
 }
 
-func input(t testing.TB, n int) string {
+func inputFile(t testing.TB, n int) string {
 	t.Helper()
 	var b bytes.Buffer
 	for i := range n {
@@ -320,7 +320,7 @@ func TestSlowInputIsSentAsItComes(t *testing.T) {
 func TestRate(t *testing.T) {
 	b := start(t)
 	began := time.Now()
-	if _, err := Run(t.Context(), Options{Topic: flights(), Brokers: []string{b.Addr()}, Files: []string{input(t, 500)}, Rate: 1000}); err != nil {
+	if _, err := Run(t.Context(), Options{Topic: flights(), Brokers: []string{b.Addr()}, Files: []string{inputFile(t, 500)}, Rate: 1000}); err != nil {
 		t.Fatal(err)
 	}
 	if d := time.Since(began); d < 450*time.Millisecond || d > 3*time.Second {
@@ -331,7 +331,7 @@ func TestRate(t *testing.T) {
 func TestStoppedRunsGoOn(t *testing.T) {
 	b := start(t)
 	const n = 60_000
-	in := input(t, n)
+	in := inputFile(t, n)
 	o := Options{Topic: flights(), Brokers: []string{b.Addr()}, Files: []string{in}, ID: "flights-2001", Settle: 10 * time.Millisecond, Timeout: 20 * time.Second}
 	for stops := 0; ; stops++ {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -362,7 +362,7 @@ func TestStoppedRunsGoOn(t *testing.T) {
 		t.Errorf("%+v %v", res, err)
 	}
 	wantLines(t, b.Addr(), n)
-	o.Files = []string{input(t, n+1)}
+	o.Files = []string{inputFile(t, n+1)}
 	if _, err := Run(t.Context(), o); schemas.KindOf(err) != schemas.Usage || !strings.Contains(err.Error(), "not what it was") {
 		t.Errorf("another input: %v", err)
 	}
@@ -422,7 +422,7 @@ func brokerProcess(t testing.TB, dir string) (*exec.Cmd, string) {
 func TestKilledIngestGoesOn(t *testing.T) {
 	b := start(t)
 	const n, kills = 100_000, 6
-	in := input(t, n)
+	in := inputFile(t, n)
 	ends := func() (sum int64) {
 		p, err := NewProducer(ProducerOptions{Brokers: []string{b.Addr()}})
 		if err != nil {
@@ -476,7 +476,7 @@ func TestBrokerGoesAndComesBack(t *testing.T) {
 	const n = 60_000
 	reached := make(chan int64, 1000)
 	done := make(chan error, 1)
-	in := input(t, n)
+	in := inputFile(t, n)
 	go func() {
 		res, err := Run(t.Context(), Options{Topic: flights(), Brokers: []string{addr}, Files: []string{in}, Rate: 30_000, Progress: func(p Progress) {
 			select {
@@ -504,7 +504,7 @@ func TestBrokerGoesAndComesBack(t *testing.T) {
 	}
 	wantLines(t, addr, n)
 
-	in = input(t, n)
+	in = inputFile(t, n)
 	go func() {
 		_, err := Run(t.Context(), Options{Topic: flights(), Brokers: []string{addr}, Files: []string{in}, Rate: 30_000, Timeout: 300 * time.Millisecond, Progress: func(p Progress) {
 			if p.Records > 5000 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -160,18 +161,29 @@ func (p *Producer) Append(ctx context.Context, topic *schemas.Topic, payloads []
 			return nil, err
 		}
 	}
-	wg.Add(len(recs))
 	for i := range recs {
+		wg.Add(1)
 		cl.Produce(ctx, &recs[i], func(_ *kgo.Record, err error) {
 			defer wg.Done()
 			if err != nil {
 				mu.Lock()
-				first = cmpErr(first, err)
+				if first == nil {
+					first = err
+				}
 				mu.Unlock()
 			}
 		})
 	}
-	wg.Wait()
+	all := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(all)
+	}()
+	select {
+	case <-all:
+	case <-ctx.Done(): // what is on its way to the broker is not taken back: an idempotent producer must learn its fate
+		return nil, brokerProblem(p.o.Brokers, ctx.Err())
+	}
 	if first != nil {
 		return nil, brokerProblem(p.o.Brokers, first)
 	}
@@ -180,13 +192,6 @@ func (p *Producer) Append(ctx context.Context, topic *schemas.Topic, payloads []
 		out[i] = Offset{Partition: recs[i].Partition, Offset: recs[i].Offset}
 	}
 	return out, nil
-}
-
-func cmpErr(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 func maxRecord(t *schemas.Topic) int64 {
@@ -262,7 +267,11 @@ func (p *Producer) target(ctx context.Context, topic *schemas.Topic) (*target, e
 
 func (p *Producer) find(ctx context.Context, name string, partitions int32, configs map[string]string) (*target, error) {
 	for {
-		list, err := p.adm.ListTopics(ctx, name)
+		var list kadm.TopicDetails
+		err := p.retry(ctx, func() (err error) {
+			list, err = p.adm.ListTopics(ctx, name)
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -286,21 +295,42 @@ func (p *Producer) find(ctx context.Context, name string, partitions int32, conf
 			conf[k] = &v
 		}
 		resp, err := p.adm.CreateTopic(ctx, partitions, -1, conf, name)
-		if err != nil && !errors.Is(resp.Err, kerr.TopicAlreadyExists) && !errors.Is(err, kerr.TopicAlreadyExists) {
+		if err != nil && !kerr.IsRetriable(err) && !errors.Is(resp.Err, kerr.TopicAlreadyExists) && !errors.Is(err, kerr.TopicAlreadyExists) {
 			return nil, fmt.Errorf("create topic %s: %w", name, err)
 		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		select { // until the broker's other nodes know the topic
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// retry calls f until it succeeds, fails for a reason that does not pass, or ctx ends.
+func (p *Producer) retry(ctx context.Context, f func() error) error {
+	for {
+		err := f()
+		var away net.Error
+		if err == nil || !errors.As(err, &away) && !errors.Is(err, io.EOF) && !kerr.IsRetriable(err) {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 	}
 }
 
 // ends returns every partition's end.
 func (p *Producer) ends(ctx context.Context, topic string) (schemas.Frontier, error) {
-	list, err := p.adm.ListEndOffsets(ctx, topic)
-	if err == nil {
-		err = list.Error()
-	}
+	var list kadm.ListedOffsets
+	err := p.retry(ctx, func() (err error) {
+		if list, err = p.adm.ListEndOffsets(ctx, topic); err == nil {
+			err = list.Error()
+		}
+		return err
+	})
 	if err != nil {
 		return nil, brokerProblem(p.o.Brokers, err)
 	}
