@@ -86,6 +86,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 environment (broker, s
 	root.AddCommand(
 		newInit(a),
 		newValidate(a),
+		newIngest(a),
 		newJobs(a),
 		newDoctor(a),
 		newVersion(a),

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/millrace/millrace/ingest/broker"
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/project"
+)
+
+// session is a project and its broker: the cluster, the one a running `up` has, or one of its own for as long as the
+// verb runs.
+type session struct {
+	project *project.Project
+	brokers []string
+	up      *upFile // nil: no `up` runs here
+	own     *broker.Broker
+}
+
+// upFile is .millrace/up.json: where a running `up` can be reached. It is written when all is ready, and counts only as
+// long as the process it names holds the broker's lock.
+type upFile struct {
+	PID   int    `json:"pid"`
+	Kafka string `json:"kafka"`
+	HTTP  string `json:"http"`
+}
+
+// brokerWait is how long a verb waits for another one that holds the embedded broker.
+const brokerWait = 30 * time.Second
+
+// connect finds the project's broker or opens it. The caller closes the session.
+func (a *app) connect(ctx context.Context, p *project.Project) (*session, error) {
+	if !p.Config.Embedded() {
+		return &session{project: p, brokers: p.Config.Brokers}, nil
+	}
+	dir := p.Private("broker")
+	deadline := time.NewTimer(brokerWait)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	told := false
+	for {
+		owner, owned := broker.Owner(dir)
+		if !owned {
+			s, err := a.openBroker(ctx, p, dir)
+			if !errors.Is(err, broker.ErrOwned) {
+				return s, err
+			}
+		} else if up := readUp(p); up != nil && up.PID == owner.PID && owner.Addr != "" {
+			return &session{project: p, brokers: []string{owner.Addr}, up: up}, nil
+		} else if !told && owner.PID != 0 {
+			a.note("waiting for process %d, which has the project's broker", owner.PID)
+			told = true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-deadline.C:
+			return nil, &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("process %d has had the project's broker for %s", owner.PID, brokerWait),
+				Hint: "wait for it or stop it; while `millrace up` runs, verbs work side by side"}
+		}
+	}
+}
+
+func (a *app) openBroker(ctx context.Context, p *project.Project, dir string) (*session, error) {
+	own, err := broker.Open(ctx, broker.Options{Dir: dir, Listen: p.Config.Kafka.Listen, Log: a.logger()})
+	if err != nil {
+		return nil, err
+	}
+	// Whoever owns the broker now, it is not the `up` that an old file names.
+	if err := os.Remove(upPath(p)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, errors.Join(&schemas.Problem{Kind: schemas.Environment, Message: "the project's private folder cannot be written", Err: err}, own.Close())
+	}
+	return &session{project: p, brokers: []string{own.Addr()}, own: own}, nil
+}
+
+// Close gives the broker free if the session opened it.
+func (s *session) Close() error {
+	if s.own == nil {
+		return nil
+	}
+	return s.own.Close()
+}
+
+// log is the client side of the session's broker.
+func (s *session) log() (*kafkalog.Log, error) {
+	return kafkalog.Open(kafkalog.Config{Brokers: s.brokers})
+}
+
+// logger writes what libraries warn of to stderr.
+func (a *app) logger() *slog.Logger {
+	level := slog.LevelWarn
+	if a.quiet {
+		level = slog.LevelError
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+}
+
+func upPath(p *project.Project) string { return p.Private("up.json") }
+
+func readUp(p *project.Project) *upFile {
+	text, err := os.ReadFile(upPath(p))
+	if err != nil {
+		return nil
+	}
+	up := &upFile{}
+	if json.Unmarshal(text, up) != nil {
+		return nil
+	}
+	return up
+}
+
+// writeUp makes up.json whole or not at all.
+func writeUp(p *project.Project, up upFile) error {
+	text, err := json.Marshal(up)
+	if err != nil {
+		return err
+	}
+	tmp := upPath(p) + ".tmp"
+	if err := os.MkdirAll(filepath.Dir(tmp), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(tmp, append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, upPath(p))
+}
