@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/millrace/millrace/testdata"
 )
 
 func TestMain(m *testing.M) {
@@ -56,19 +60,25 @@ func TestEveryVerbHasAnExample(t *testing.T) {
 	}
 }
 
-func TestInterruptedSaysSo(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	var out, errs writer
-	a := &app{stdout: &out, stderr: &errs}
-	if code := a.fail(context.Cause(ctx)); code != 1 {
-		t.Errorf("exit code %d", code)
+// A verb that is interrupted says so and has failed.
+func TestInterrupted(t *testing.T) {
+	example, err := testdata.Example("flights")
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-type writer struct{ text []byte }
-
-func (w *writer) Write(p []byte) (int, error) {
-	w.text = append(w.text, p...)
-	return len(p), nil
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, example); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	lines, write := io.Pipe() // a source that never ends
+	defer write.Close()
+	go func() {
+		_, _ = write.Write([]byte("{}\n"))
+		cancel()
+	}()
+	var out, errs strings.Builder
+	if code := run(ctx, []string{"-C", dir, "ingest", "flights"}, lines, &out, &errs); code != 1 || errs.String() != "millrace: interrupted\n" {
+		t.Errorf("exit code %d\n%s", code, errs.String())
+	}
 }

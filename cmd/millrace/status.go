@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines/dataset"
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/manifest"
+	"github.com/millrace/millrace/schemas/project"
+)
+
+func newStatus(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "For each topic and layer: offsets, lag, freshness, rejects",
+		Example: `  millrace status
+  millrace status --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runStatus(cmd.Context(), a) },
+	}
+}
+
+// status is what `status --json` prints.
+type status struct {
+	Up     *upFile       `json:"up"` // null: no `up` runs
+	Topics []topicStatus `json:"topics"`
+}
+
+// topicStatus is a topic in every layer.
+type topicStatus struct {
+	Topic string           `json:"topic"`
+	ID    string           `json:"id,omitempty"` // empty: the broker does not have the topic yet
+	Start schemas.Frontier `json:"start"`        // the first offsets still in the log
+	End   schemas.Frontier `json:"end"`
+	Batch batchStatus      `json:"batch"`
+}
+
+// batchStatus is how far the batch layer is.
+type batchStatus struct {
+	Manifest string           `json:"manifest,omitempty"` // empty: no cycle has committed one
+	Frontier schemas.Frontier `json:"frontier"`
+	Lag      int64            `json:"lag"` // offsets between the frontier and the log's end
+	Records  int64            `json:"records"`
+	Rejects  int64            `json:"rejects"`
+	Bytes    int64            `json:"bytes"`
+	Newest   *time.Time       `json:"newest,omitempty"` // the last append time that lies in it
+}
+
+func runStatus(ctx context.Context, a *app) error {
+	p, found := project.Open(a.dir)
+	if len(found) > 0 {
+		return problems(found)
+	}
+	s, err := a.connect(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	log, err := s.log()
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	st, err := store.Open(p.Config.Store)
+	if err != nil {
+		return err
+	}
+	out := status{Up: s.up, Topics: []topicStatus{}}
+	for _, name := range p.TopicNames() {
+		t, err := readTopicStatus(ctx, log, st, p.Topics[name])
+		if err != nil {
+			return err
+		}
+		out.Topics = append(out.Topics, t)
+	}
+	if a.json {
+		return a.printJSON(out)
+	}
+	return a.printStatus(out)
+}
+
+func readTopicStatus(ctx context.Context, log *kafkalog.Log, st store.Store, topic *schemas.Topic) (topicStatus, error) {
+	out := topicStatus{Topic: topic.Name, Start: schemas.Frontier{}, End: schemas.Frontier{}, Batch: batchStatus{Frontier: schemas.Frontier{}}}
+	t, err := log.Topic(ctx, topic.Name)
+	if errors.Is(err, kafkalog.ErrNoTopic) {
+		return out, nil
+	}
+	if err != nil {
+		return out, err
+	}
+	out.ID = t.ID
+	if out.Start, out.End, err = log.Offsets(ctx, topic.Name); err != nil {
+		return out, err
+	}
+	m, err := dataset.Newest(ctx, st, manifest.Root(topic.Name, t.ID, topic.Hash()))
+	if err != nil {
+		return out, err
+	}
+	if m != nil {
+		out.Batch.Manifest, out.Batch.Frontier = manifest.Name(m.Sequence), m.Frontier
+		var newest int64
+		for _, f := range m.Files {
+			out.Batch.Records += f.Records
+			out.Batch.Bytes += f.Bytes
+			newest = max(newest, f.MaxAppend)
+		}
+		for _, f := range m.Rejects {
+			out.Batch.Rejects += f.Records
+		}
+		if newest > 0 {
+			at := time.UnixMilli(newest).UTC()
+			out.Batch.Newest = &at
+		}
+	}
+	for _, r := range out.Batch.Frontier.Ranges(out.End) {
+		out.Batch.Lag += r.To - max(r.From, out.Start[r.Partition])
+	}
+	return out, nil
+}
+
+func (a *app) printStatus(s status) error {
+	if s.Up != nil {
+		fmt.Fprintf(a.stdout, "up runs as process %d: %s\n\n", s.Up.PID, s.Up.HTTP)
+	} else {
+		fmt.Fprintf(a.stdout, "no `millrace up` runs here\n\n")
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "topic\tin the log\tin batch\trejects\tlag\tbatch newest\t\n")
+	for _, t := range s.Topics {
+		if t.ID == "" {
+			fmt.Fprintf(w, "%s\tnot there yet\t\t\t\t\t\n", t.Topic)
+			continue
+		}
+		newest := "-"
+		if t.Batch.Newest != nil {
+			newest = t.Batch.Newest.Format("2006-01-02 15:04:05")
+		}
+		var held int64
+		for _, r := range t.Start.Ranges(t.End) {
+			held += r.Len()
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", t.Topic, thousands(held), thousands(t.Batch.Records), thousands(t.Batch.Rejects), thousands(t.Batch.Lag), newest)
+	}
+	return w.Flush()
+}
