@@ -1,0 +1,242 @@
+package kernel
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	duckdb "github.com/duckdb/duckdb-go/v2"
+
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+)
+
+// Session is an in-memory DuckDB with one connection. Not safe for concurrent use.
+type Session struct {
+	db    *sql.DB
+	conn  *sql.Conn
+	arrow *duckdb.Arrow
+	views []func()         // releases of registered Arrow streams
+	feeds map[string]*Feed // of imported tables
+}
+
+// Limits bound what a session may take. Memory is DuckDB's spelling, "256MiB"; empty leaves DuckDB's default. Threads 0
+// is one thread. TempDir is where DuckDB spills; empty: it may not spill.
+type Limits struct {
+	Memory  string `json:"memory,omitempty"`
+	Threads int    `json:"threads,omitempty"`
+	TempDir string `json:"temp_dir,omitempty"`
+}
+
+// OpenSession opens an empty session with the time zone UTC.
+func OpenSession(ctx context.Context, l Limits) (*Session, error) {
+	connector, err := duckdb.NewConnector("", func(driver.ExecerContext) error { return nil })
+	if err != nil {
+		return nil, fmt.Errorf("open DuckDB: %w", err)
+	}
+	s := &Session{db: sql.OpenDB(connector)}
+	if s.conn, err = s.db.Conn(ctx); err != nil {
+		s.db.Close()
+		return nil, fmt.Errorf("open DuckDB: %w", err)
+	}
+	err = s.conn.Raw(func(c any) (err error) {
+		s.arrow, err = duckdb.NewArrowFromConn(c.(driver.Conn))
+		return err
+	})
+	settings := []string{
+		"SET TimeZone = 'UTC'",
+		fmt.Sprintf("SET threads = %d", max(1, l.Threads)),
+		"SET autoinstall_known_extensions = false",
+		"SET autoload_known_extensions = false",
+		"SET temp_directory = " + quote(l.TempDir),
+	}
+	if l.Memory != "" {
+		settings = append(settings, "SET memory_limit = "+quote(l.Memory))
+	}
+	for _, q := range settings {
+		if err == nil {
+			err = s.Exec(ctx, q)
+		}
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close frees all that the session holds.
+func (s *Session) Close() {
+	for _, release := range s.views {
+		release()
+	}
+	s.conn.Close()
+	s.db.Close()
+}
+
+// Exec runs a statement for its effect.
+func (s *Session) Exec(ctx context.Context, query string, args ...any) error {
+	if _, err := s.conn.ExecContext(ctx, query, args...); err != nil {
+		return fmt.Errorf("%s: %w", abridge(query), err)
+	}
+	return nil
+}
+
+// Query runs a statement and returns its rows.
+func (s *Session) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return s.conn.QueryContext(ctx, query, args...)
+}
+
+// Arrow runs a query and returns its answer as one batch. Ownership: the caller releases it.
+func (s *Session) Arrow(ctx context.Context, query string) (arrow.RecordBatch, error) {
+	r, err := s.arrow.QueryContext(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", abridge(query), err)
+	}
+	defer r.Release()
+	var batches []arrow.RecordBatch
+	defer func() {
+		for _, b := range batches {
+			b.Release()
+		}
+	}()
+	for r.Next() {
+		b := r.RecordBatch()
+		b.Retain()
+		batches = append(batches, b)
+	}
+	if err := r.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", abridge(query), err)
+	}
+	return concatenate(r.Schema(), batches)
+}
+
+// Stream registers an Arrow stream of the schema under a name that SQL can read. It yields the batch last given to Set.
+func (s *Session) Stream(schema *arrow.Schema, name string) (*Feed, error) {
+	f := &Feed{schema: schema}
+	release, err := s.arrow.RegisterView(f, name)
+	if err != nil {
+		return nil, fmt.Errorf("register %s: %w", name, err)
+	}
+	s.views = append(s.views, release)
+	return f, nil
+}
+
+// Import appends batches to a table, which is made if it is not there; all must have one schema.
+func (s *Session) Import(ctx context.Context, table string, batches ...arrow.RecordBatch) error {
+	for _, b := range batches {
+		feed := s.feeds[table]
+		if feed == nil {
+			var err error
+			if feed, err = s.Stream(b.Schema(), table+".import"); err != nil {
+				return err
+			}
+			if s.feeds == nil {
+				s.feeds = map[string]*Feed{}
+			}
+			s.feeds[table] = feed
+			if err := s.Exec(ctx, fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s AS SELECT * FROM %s WITH NO DATA", schemas.QuoteIdent(table), schemas.QuoteIdent(table+".import"))); err != nil {
+				return err
+			}
+		}
+		feed.Set(b)
+		if err := s.Exec(ctx, fmt.Sprintf("INSERT INTO %s SELECT * FROM %s", schemas.QuoteIdent(table), schemas.QuoteIdent(table+".import"))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// LoadReferences makes a table of each reference that is not in the session yet.
+func (s *Session) LoadReferences(ctx context.Context, refs []*views.Reference) error {
+	for _, r := range refs {
+		if err := s.Exec(ctx, fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s AS %s", schemas.QuoteIdent(r.Name), r.SQL)); err != nil {
+			return &schemas.Problem{Kind: schemas.Usage, Message: "read reference " + r.Name, Err: err, Hint: "check the file and its declared fields"}
+		}
+	}
+	return nil
+}
+
+// Feed is the Arrow stream of one session. It implements array.RecordReader: registered once, it yields the batch that
+// was set before each statement, then ends.
+type Feed struct {
+	schema        *arrow.Schema
+	next, current arrow.RecordBatch
+}
+
+// Set gives the batch that the next statement reads. The batch must stay alive until that statement is done.
+func (f *Feed) Set(b arrow.RecordBatch) { f.next = b }
+
+// Retain does nothing: the session owns the feed.
+func (f *Feed) Retain() {}
+
+// Release does nothing: the session owns the feed.
+func (f *Feed) Release() {}
+
+// Schema is the schema of every batch.
+func (f *Feed) Schema() *arrow.Schema { return f.schema }
+
+// Next moves to the batch that was set, once.
+func (f *Feed) Next() bool {
+	f.current, f.next = f.next, nil
+	return f.current != nil
+}
+
+// RecordBatch is the current batch.
+func (f *Feed) RecordBatch() arrow.RecordBatch { return f.current }
+
+// Record is the current batch.
+func (f *Feed) Record() arrow.RecordBatch { return f.current }
+
+// Err is always nil: the batches are in memory.
+func (f *Feed) Err() error { return nil }
+
+func concatenate(schema *arrow.Schema, batches []arrow.RecordBatch) (arrow.RecordBatch, error) {
+	if len(batches) == 1 {
+		batches[0].Retain()
+		return batches[0], nil
+	}
+	if len(batches) == 0 {
+		b := array.NewRecordBuilder(allocator, schema)
+		defer b.Release()
+		return b.NewRecordBatch(), nil
+	}
+	var rows int64
+	columns := make([]arrow.Array, schema.NumFields())
+	defer func() {
+		for _, c := range columns {
+			if c != nil {
+				c.Release()
+			}
+		}
+	}()
+	for i := range columns {
+		parts := make([]arrow.Array, len(batches))
+		for j, b := range batches {
+			parts[j] = b.Column(i)
+		}
+		var err error
+		if columns[i], err = array.Concatenate(parts, allocator); err != nil {
+			return nil, fmt.Errorf("join batches of %s: %w", schema.Field(i).Name, err)
+		}
+	}
+	for _, b := range batches {
+		rows += b.NumRows()
+	}
+	return array.NewRecordBatch(schema, columns, rows), nil
+}
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// abridge keeps an error that quotes a long statement readable.
+func abridge(query string) string {
+	if q := strings.Join(strings.Fields(query), " "); len(q) <= 120 {
+		return q
+	} else {
+		return q[:117] + "..."
+	}
+}

@@ -1,0 +1,83 @@
+package serving
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+)
+
+// Answer is a question's rows, in the question's order, and what they cover. Close it when done.
+type Answer struct {
+	Columns     []views.Column
+	Certificate *Certificate
+	q           *question
+}
+
+// Close frees the answer.
+func (a *Answer) Close() { a.q.close() }
+
+// Rows calls f with each row as a JSON array, in order.
+func (a *Answer) Rows(ctx context.Context, f func(row json.RawMessage) error) error {
+	cells := make([]string, len(a.Columns))
+	for i, c := range a.Columns {
+		cells[i] = "coalesce(to_json(" + schemas.QuoteIdent(c.Name) + ")::VARCHAR, 'null')"
+	}
+	return a.q.scan(ctx, "SELECT '[' || concat_ws(',', "+strings.Join(cells, ", ")+") || ']' FROM millrace_answer", func(r *sql.Rows) error {
+		var row string
+		if err := r.Scan(&row); err != nil {
+			return err
+		}
+		return f(json.RawMessage(row))
+	})
+}
+
+// Text calls f with each row's cells as DuckDB prints them; nil is NULL.
+func (a *Answer) Text(ctx context.Context, f func(cells []*string) error) error {
+	cells := make([]*string, len(a.Columns))
+	into := make([]any, len(cells))
+	for i := range cells {
+		into[i] = &cells[i]
+	}
+	return a.q.scan(ctx, "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM millrace_answer", func(r *sql.Rows) error {
+		if err := r.Scan(into...); err != nil {
+			return err
+		}
+		return f(cells)
+	})
+}
+
+// Format is a file format that DuckDB writes.
+type Format string
+
+const (
+	CSV     Format = "csv"
+	NDJSON  Format = "ndjson"
+	Parquet Format = "parquet"
+)
+
+// File writes the answer to a new file in the answer's scratch folder, gone after Close, and returns its path. Null is
+// what stands for NULL in CSV.
+func (a *Answer) File(ctx context.Context, f Format, null string) (string, error) {
+	options := map[Format]string{
+		CSV:     "FORMAT csv, HEADER true, NULLSTR " + quote(null),
+		NDJSON:  "FORMAT json",
+		Parquet: "FORMAT parquet, COMPRESSION zstd",
+	}[f]
+	if options == "" {
+		return "", &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("format %q is not known", f), Hint: "use csv, ndjson or parquet"}
+	}
+	file, err := os.CreateTemp(a.q.scratch, "answer-*."+string(f))
+	if err != nil {
+		return "", err
+	}
+	file.Close()
+	path := filepath.ToSlash(file.Name())
+	return path, a.q.session.Exec(ctx, fmt.Sprintf("COPY (SELECT * FROM millrace_answer) TO %s (%s)", quote(path), options))
+}

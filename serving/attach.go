@@ -1,0 +1,399 @@
+package serving
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/manifest"
+)
+
+// question is one question's DuckDB and what has been brought into it.
+type question struct {
+	server  *Server
+	session *kernel.Session
+	defs    *Definitions
+	pins    map[string]*pinned
+	topics  map[string]bool // all that the question reads, also through views
+	views   map[string]bool
+	refs    map[string]bool
+	layers  map[string]Layers
+	files   []string // Parquet files the session may read
+	scratch string   // a folder of its own
+	closers []func()
+}
+
+func (q *question) close() {
+	for _, c := range slices.Backward(q.closers) {
+		c()
+	}
+	q.session.Close()
+	os.RemoveAll(q.scratch)
+}
+
+// attachView makes the table that holds a merged view's state rows over all layers, and returns its name. Part picks
+// the half: "batch", "speed" or "" for all.
+func (q *question) attachView(ctx context.Context, v *views.View, part string) (string, error) {
+	p := q.pins[v.Topic]
+	c, err := q.server.coverView(ctx, p, v)
+	if err != nil {
+		return "", fmt.Errorf("view %s: %w", v.Name, err)
+	}
+	switch part {
+	case "batch":
+		c.slices, c.raw = nil, nil
+	case "speed":
+		c.partials, c.history = nil, nil
+	}
+	refs, err := q.references(v.References)
+	if err != nil {
+		return "", err
+	}
+	name := "millrace." + part + "." + v.Name
+	k, err := kernel.New(ctx, kernel.Spec{Topic: p.topic, Views: []*views.View{v}, References: refs, Together: true, Limits: q.server.opts.Limits})
+	if err != nil {
+		return "", fmt.Errorf("view %s: %w", v.Name, err)
+	}
+	defer k.Close()
+	for _, gap := range c.history {
+		if err := q.addHistory(ctx, k, p, gap); err != nil {
+			return "", err
+		}
+	}
+	raw, err := q.addRaw(ctx, k, p, c.raw)
+	if err != nil {
+		return "", err
+	}
+	state := name + ".state"
+	if err := q.session.Exec(ctx, fmt.Sprintf("CREATE TABLE %s (%s)", schemas.QuoteIdent(state), declare(v.State))); err != nil {
+		return "", err
+	}
+	partials, err := k.Flush(ctx)
+	if err != nil {
+		return "", fmt.Errorf("view %s: %w", v.Name, err)
+	}
+	for _, partial := range partials {
+		err = errors.Join(err, q.session.Import(ctx, state, partial.Rows))
+		partial.Rows.Release()
+	}
+	if err != nil {
+		return "", fmt.Errorf("view %s: %w", v.Name, err)
+	}
+	for i := range c.slices {
+		if err := q.attachSlice(ctx, state, c.slices[i].Payload); err != nil {
+			return "", fmt.Errorf("slice of %s %s: %w", v.Name, c.slices[i].Range(), err)
+		}
+	}
+	if part == "" {
+		q.count(p, c, raw)
+	}
+	source := fmt.Sprintf("SELECT * FROM %s", schemas.QuoteIdent(state))
+	if len(c.partials) > 0 {
+		var paths []string
+		for _, f := range c.partials {
+			if f.Rows == 0 {
+				continue
+			}
+			path, err := q.local(ctx, p, f.Path)
+			if err != nil {
+				return "", err
+			}
+			paths = append(paths, path)
+		}
+		if len(paths) > 0 {
+			source += fmt.Sprintf(" UNION ALL SELECT * FROM read_parquet(%s)", list(paths))
+		}
+	}
+	all := name + ".all"
+	return all, q.session.Exec(ctx, fmt.Sprintf("CREATE VIEW %s AS %s", schemas.QuoteIdent(all), source))
+}
+
+// attachRows makes the table of a topic's accepted records, with the columns asked for, under names that begin with
+// the one given, and returns its name.
+func (q *question) attachRows(ctx context.Context, name, topic string, columns []string) (string, error) {
+	p := q.pins[topic]
+	c := p.coverRows()
+	k, err := kernel.In(ctx, q.session, kernel.Spec{Name: name, Topic: p.topic, Keep: columns, Together: true})
+	if err != nil {
+		return "", fmt.Errorf("topic %s: %w", topic, err)
+	}
+	q.closers = append(q.closers, k.Close)
+	raw, err := q.addRaw(ctx, k, p, c.raw)
+	if err != nil {
+		return "", err
+	}
+	q.count(p, c, raw)
+	source := fmt.Sprintf("SELECT * FROM %s", schemas.QuoteIdent(k.RowsTable()))
+	for _, r := range c.history {
+		for _, f := range p.filesIn(r) {
+			path, err := q.local(ctx, p, f.Path)
+			if err != nil {
+				return "", err
+			}
+			source += fmt.Sprintf(" UNION ALL SELECT %s FROM read_parquet(%s)", kernel.Casts(p.topic, columns), list([]string{path}))
+			if f.From < r.From || f.To > r.To {
+				source += fmt.Sprintf(" WHERE _offset >= %d AND _offset < %d", r.From, r.To)
+			}
+		}
+	}
+	rows := name + ".all"
+	return rows, q.session.Exec(ctx, fmt.Sprintf("CREATE VIEW %s AS %s", schemas.QuoteIdent(rows), source))
+}
+
+// attachRejects makes the table of a topic's rejects and returns its name.
+func (q *question) attachRejects(ctx context.Context, topic string) (string, error) {
+	p := q.pins[topic]
+	name := "millrace.rejects." + topic
+	const columns = "_partition INTEGER, _offset BIGINT, _timestamp TIMESTAMPTZ, _key BLOB, _headers STRUCT(key VARCHAR, value BLOB)[], value BLOB, field VARCHAR, reason VARCHAR"
+	if err := q.session.Exec(ctx, fmt.Sprintf("CREATE TABLE %s (%s)", schemas.QuoteIdent(name+".log"), columns)); err != nil {
+		return "", err
+	}
+	k, err := kernel.In(ctx, q.session, kernel.Spec{Name: name, Topic: p.topic, Together: true})
+	if err != nil {
+		return "", err
+	}
+	q.closers = append(q.closers, k.Close)
+	c := p.coverRows()
+	insert := fmt.Sprintf(`INSERT INTO %s VALUES (?, ?, make_timestamptz(?::BIGINT * 1000), ?, list_transform(from_json(?, '[{"key":"VARCHAR","value":"VARCHAR"}]'), lambda h: {key: h.key, value: unhex(h.value)}), ?, ?, ?)`, schemas.QuoteIdent(name+".log"))
+	raw, err := q.readRaw(ctx, k, p, c.raw, func(r *schemas.Reject) error {
+		headers, err := headersJSON(r.Headers)
+		if err != nil {
+			return err
+		}
+		var field any
+		if r.Field != "" {
+			field = r.Field
+		}
+		return q.session.Exec(ctx, insert, r.Partition, r.Offset, r.Timestamp, blob(r.Key), headers, blob(r.Value), field, r.Reason)
+	})
+	if err != nil {
+		return "", err
+	}
+	q.count(p, c, raw)
+	source := fmt.Sprintf("SELECT * FROM %s", schemas.QuoteIdent(name+".log"))
+	if p.manifest != nil {
+		for _, f := range p.manifest.Rejects {
+			if f.Path == "" || f.From >= p.below[f.Partition] {
+				continue
+			}
+			path, err := q.local(ctx, p, f.Path)
+			if err != nil {
+				return "", err
+			}
+			source += fmt.Sprintf(" UNION ALL SELECT _partition, _offset, _timestamp, _key, _headers, value, field, reason FROM read_parquet(%s) WHERE _offset < %d", list([]string{path}), p.below[f.Partition])
+		}
+	}
+	all := name + ".all"
+	return all, q.session.Exec(ctx, fmt.Sprintf("CREATE VIEW %s AS %s", schemas.QuoteIdent(all), source))
+}
+
+func (q *question) addHistory(ctx context.Context, k *kernel.Kernel, p *pinned, r schemas.Range) error {
+	for _, f := range p.filesIn(r) {
+		path, err := q.local(ctx, p, f.Path)
+		if err != nil {
+			return err
+		}
+		if err := k.AddParquet(ctx, path, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (q *question) addRaw(ctx context.Context, k *kernel.Kernel, p *pinned, ranges []schemas.Range) (Counts, error) {
+	return q.readRaw(ctx, k, p, ranges, func(*schemas.Reject) error { return nil })
+}
+
+// readRaw runs the log's records in the ranges through the kernel.
+func (q *question) readRaw(ctx context.Context, k *kernel.Kernel, p *pinned, ranges []schemas.Range, reject func(*schemas.Reject) error) (n Counts, err error) {
+	for _, r := range ranges {
+		reader := q.server.log.Read(p.topic.Name, r, kafkalog.ReadOptions{Want: kafkalog.Keys | kafkalog.Headers | kafkalog.Timestamps})
+		for {
+			chunk, err := reader.Next(ctx)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				reader.Close()
+				return n, fmt.Errorf("read %s[%d]@%d: %w", p.topic.Name, r.Partition, r.From, err)
+			}
+			rejects, err := k.Add(ctx, chunk)
+			for i := range rejects {
+				if err == nil {
+					err = reject(&rejects[i])
+				}
+			}
+			n.Records += int64(len(chunk.Records) - len(rejects))
+			n.Rejects += int64(len(rejects))
+			chunk.Release()
+			if err != nil {
+				reader.Close()
+				return n, err
+			}
+		}
+		reader.Close()
+	}
+	return n, k.Run(ctx)
+}
+
+func (q *question) attachSlice(ctx context.Context, table string, payload []byte) error {
+	r, err := ipc.NewReader(bytes.NewReader(payload))
+	if err != nil {
+		return err
+	}
+	defer r.Release()
+	for r.Next() {
+		if err := q.session.Import(ctx, table, r.RecordBatch()); err != nil {
+			return err
+		}
+	}
+	return r.Err()
+}
+
+// declare is the columns of a CREATE TABLE.
+func declare(columns []views.Column) string {
+	out := make([]string, len(columns))
+	for i, c := range columns {
+		out[i] = schemas.QuoteIdent(c.Name) + " " + c.Type
+	}
+	return strings.Join(out, ", ")
+}
+
+// count notes where a reader of the topic found its records; the reader that read most from the log speaks for all.
+func (q *question) count(p *pinned, c *cover, raw Counts) {
+	l := Layers{Raw: raw}
+	for i := range c.slices {
+		l.Speed.Slices++
+		l.Speed.Records += c.slices[i].Records
+		l.Speed.Rejects += c.slices[i].Rejects
+	}
+	if old, seen := q.layers[p.topic.Name]; !seen || raw.Records+raw.Rejects > old.Raw.Records+old.Raw.Rejects {
+		q.layers[p.topic.Name] = l
+	}
+}
+
+// countBatch counts accepted and refused records below the frontier: from the manifest, and by reading a file where the
+// bound cuts through it.
+func (q *question) countBatch(ctx context.Context, p *pinned) (n Counts, err error) {
+	if p.manifest == nil {
+		return n, nil
+	}
+	count := func(f manifest.File, whole int64, sum *int64) error {
+		to := p.below[f.Partition]
+		if f.From >= to || whole == 0 {
+			return nil
+		}
+		if f.To <= to {
+			*sum += whole
+			return nil
+		}
+		path, err := q.local(ctx, p, f.Path)
+		if err != nil {
+			return err
+		}
+		var cut int64
+		rows, err := q.session.Query(ctx, fmt.Sprintf("SELECT count(*) FROM read_parquet(%s) WHERE _offset < %d", list([]string{path}), to))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			if err := rows.Scan(&cut); err != nil {
+				return err
+			}
+		}
+		*sum += cut
+		return rows.Err()
+	}
+	for _, f := range p.manifest.Files {
+		if err := count(f, f.Records, &n.Records); err != nil {
+			return n, err
+		}
+	}
+	for _, f := range p.manifest.Rejects {
+		if err := count(f, f.Records, &n.Rejects); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (p *pinned) filesIn(r schemas.Range) []manifest.File {
+	var out []manifest.File
+	for _, f := range p.manifest.Files {
+		if f.Partition == r.Partition && f.From < r.To && f.To > r.From && f.Records > 0 {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func (q *question) local(ctx context.Context, p *pinned, name string) (string, error) {
+	path, err := q.server.store.Local(ctx, p.root+name)
+	if err != nil {
+		return "", &schemas.Problem{Message: "read " + p.root + name, Err: err, Hint: "run `millrace fsck` to see what is damaged"}
+	}
+	q.files = append(q.files, path)
+	return path, nil
+}
+
+func (q *question) references(names []string) ([]*views.Reference, error) {
+	var out []*views.Reference
+	for _, n := range names {
+		r := q.defs.Catalog.References[n]
+		if r == nil {
+			return nil, fmt.Errorf("reference %s is gone", n)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// headersJSON is the headers as JSON with values in hex, the way a statement's parameter can carry them.
+func headersJSON(headers []schemas.Header) (string, error) {
+	type header struct {
+		Key   string  `json:"key"`
+		Value *string `json:"value"`
+	}
+	out := make([]header, len(headers))
+	for i, h := range headers {
+		out[i].Key = h.Key
+		if h.Value != nil {
+			text := hex.EncodeToString(h.Value)
+			out[i].Value = &text
+		}
+	}
+	text, err := json.Marshal(out)
+	return string(text), err
+}
+
+// blob is a parameter of type BLOB; nil stays NULL.
+func blob(b []byte) any {
+	if b == nil {
+		return nil
+	}
+	return b
+}
+
+func list(paths []string) string {
+	quoted := make([]string, len(paths))
+	for i, p := range paths {
+		quoted[i] = quote(p)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -1,0 +1,95 @@
+package serving
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// Certificate says what an answer covers. Asking again with it gives the same answer.
+type Certificate struct {
+	Views      map[string]string   `json:"views"`      // view -> definition hash
+	Topics     map[string]Coverage `json:"topics"`     // every topic read, also through views
+	References map[string]string   `json:"references"` // reference -> hash
+}
+
+// Coverage is the part of one topic that an answer covers: offsets [From, To) of each partition.
+type Coverage struct {
+	ID       string           `json:"id"`
+	From     schemas.Frontier `json:"from"`
+	To       schemas.Frontier `json:"to"`
+	Manifest int64            `json:"manifest"` // its number; 0: there was none
+	Layers   Layers           `json:"layers"`
+}
+
+// Layers counts the covered records by where they were read. Where several tables of one question read a topic, the
+// counts are those of the one that read most from the log. They add up to all records covered.
+type Layers struct {
+	Batch Counts      `json:"batch"` // below the frontier: partials or Parquet
+	Speed SliceCounts `json:"speed"`
+	Raw   Counts      `json:"raw"` // from the log, through the kernel
+}
+
+// Counts are accepted and refused records.
+type Counts struct {
+	Records int64 `json:"records"`
+	Rejects int64 `json:"rejects"`
+}
+
+// SliceCounts are the records of the slices used.
+type SliceCounts struct {
+	Counts
+	Slices int `json:"slices"`
+}
+
+// AsOf is a moment to answer for: either a time, records appended before it, or offsets for some topics.
+type AsOf struct {
+	Time    time.Time
+	Offsets map[string]schemas.Frontier
+	IDs     map[string]string // topic ids the offsets belong to, from a certificate
+}
+
+// ParseAsOf reads a time (RFC 3339, or a date with or without a time of day in UTC), offsets as JSON, or a certificate.
+func ParseAsOf(s []byte) (*AsOf, error) {
+	s = bytes.TrimSpace(s)
+	if len(s) == 0 {
+		return nil, nil
+	}
+	if s[0] == '{' {
+		return parseOffsets(s)
+	}
+	text := string(s)
+	if unquoted, err := strconv.Unquote(text); err == nil {
+		text = unquoted
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return &AsOf{Time: t.UTC()}, nil
+		}
+	}
+	return nil, asOfProblem(text, nil)
+}
+
+func parseOffsets(s []byte) (*AsOf, error) {
+	var c Certificate
+	if err := json.Unmarshal(s, &c); err == nil && c.Topics != nil {
+		a := &AsOf{Offsets: map[string]schemas.Frontier{}, IDs: map[string]string{}}
+		for name, t := range c.Topics {
+			a.Offsets[name], a.IDs[name] = t.To, t.ID
+		}
+		return a, nil
+	}
+	var offsets map[string]schemas.Frontier
+	if err := json.Unmarshal(s, &offsets); err != nil {
+		return nil, asOfProblem(string(s), err)
+	}
+	return &AsOf{Offsets: offsets}, nil
+}
+
+func asOfProblem(text string, cause error) error {
+	return &schemas.Problem{Kind: schemas.Usage, Message: "as of " + text + ": not a moment", Err: cause,
+		Hint: `give a time like 2026-01-31T12:00:00Z, offsets like {"flights":{"0":1200}}, or a certificate`}
+}

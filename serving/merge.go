@@ -1,0 +1,76 @@
+package serving
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+)
+
+// attach puts a table under one name the question uses.
+func (q *question) attach(ctx context.Context, t views.Table) error {
+	name := schemas.QuoteIdent(t.Name)
+	if t.Schema != "" {
+		name = t.Schema + "." + name
+	}
+	var source string
+	var err error
+	switch t.Kind {
+	case views.TopicTable:
+		source, err = q.attachRows(ctx, "millrace.rows."+t.Name, t.Name, t.Columns)
+	case views.RejectsTable:
+		source, err = q.attachRejects(ctx, t.Name)
+	case views.ReferenceTable:
+		refs, err := q.references([]string{t.Name})
+		if err != nil {
+			return err
+		}
+		return q.session.LoadReferences(ctx, refs)
+	case views.ViewTable, views.BatchTable, views.SpeedTable:
+		answer, err := q.merge(ctx, q.defs.Views[t.Name], t.Schema)
+		if err != nil {
+			return err
+		}
+		return q.session.Exec(ctx, fmt.Sprintf("CREATE VIEW %s AS %s", name, answer))
+	}
+	if err != nil {
+		return err
+	}
+	return q.session.Exec(ctx, fmt.Sprintf("CREATE VIEW %s AS SELECT * FROM %s", name, schemas.QuoteIdent(source)))
+}
+
+// merge is the SELECT that answers a view from its partials, or from the rows themselves if it cannot be merged.
+func (q *question) merge(ctx context.Context, v *views.View, half string) (string, error) {
+	if v.Class == views.Merged {
+		state, err := q.attachView(ctx, v, half)
+		if err != nil {
+			return "", err
+		}
+		return v.AnswerSQL(state), nil
+	}
+	if half != "" {
+		return "", &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("%s.%s: the view is answered from raw and has no halves", half, v.Name), Hint: "ask for " + v.Name}
+	}
+	return q.recompute(ctx, v)
+}
+
+// recompute is the view's own SELECT over all rows of its topics.
+func (q *question) recompute(ctx context.Context, v *views.View) (string, error) {
+	tables := map[string]string{}
+	for _, t := range v.Topics {
+		rows, err := q.attachRows(ctx, "millrace.recompute."+v.Name+"."+t, t, v.Wanted[t])
+		if err != nil {
+			return "", err
+		}
+		tables[t] = rows
+	}
+	refs, err := q.references(v.References)
+	if err != nil {
+		return "", err
+	}
+	if err := q.session.LoadReferences(ctx, refs); err != nil {
+		return "", err
+	}
+	return v.RawSQL(tables), nil
+}

@@ -1,0 +1,181 @@
+package serving
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+)
+
+// Request is one question.
+type Request struct {
+	SQL    string
+	AsOf   *AsOf
+	Params map[string]string // values of $name, each one constant written in SQL
+}
+
+// Query answers over everything acknowledged before it was called, or over what AsOf names. Errors: a question that is
+// not a plain read is a Problem of kind Usage.
+func (s *Server) Query(ctx context.Context, r Request) (*Answer, error) {
+	defs, err := s.opts.Definitions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known := tablesOf(defs)
+	known.Parameters = r.Params
+	parsed, err := s.opts.Compiler.Query(r.SQL, known)
+	if err != nil {
+		return nil, err
+	}
+	q, err := s.open(ctx, defs, parsed, r.AsOf)
+	if err != nil {
+		return nil, err
+	}
+	a, err := q.answer(ctx, parsed)
+	if err != nil {
+		q.close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// open pins every topic the question reads and puts a table under every name it uses.
+func (s *Server) open(ctx context.Context, defs *Definitions, parsed *views.Query, asOf *AsOf) (*question, error) {
+	scratch, err := os.MkdirTemp(s.opts.Scratch, "millrace-query-")
+	if err != nil {
+		return nil, &schemas.Problem{Kind: schemas.Environment, Message: "make a scratch folder", Err: err, Hint: "free some space or set TMPDIR to a folder that can be written"}
+	}
+	limits := s.opts.Limits
+	limits.TempDir = scratch
+	session, err := kernel.OpenSession(ctx, limits)
+	if err != nil {
+		os.RemoveAll(scratch)
+		return nil, err
+	}
+	q := &question{server: s, session: session, defs: defs, pins: map[string]*pinned{}, layers: map[string]Layers{}, scratch: scratch}
+	if err := q.prepare(ctx, parsed, asOf); err != nil {
+		q.close()
+		return nil, err
+	}
+	return q, nil
+}
+
+func (q *question) prepare(ctx context.Context, parsed *views.Query, asOf *AsOf) error {
+	q.use(parsed)
+	for _, t := range slices.Sorted(maps.Keys(q.topics)) {
+		p, err := q.server.pin(ctx, q.defs.Catalog.Topics[t], asOf)
+		if err != nil {
+			return err
+		}
+		q.pins[t] = p
+	}
+	for _, schema := range []views.TableKind{views.RejectsTable, views.BatchTable, views.SpeedTable} {
+		if err := q.session.Exec(ctx, "CREATE SCHEMA "+string(schema)); err != nil {
+			return err
+		}
+	}
+	for _, t := range parsed.Tables {
+		if err := q.attach(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// use notes every topic, view and reference that the question reads, also through views.
+func (q *question) use(parsed *views.Query) {
+	q.topics, q.views, q.refs = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, t := range parsed.Tables {
+		switch t.Kind {
+		case views.TopicTable, views.RejectsTable:
+			q.topics[t.Name] = true
+		case views.ReferenceTable:
+			q.refs[t.Name] = true
+		default:
+			q.views[t.Name] = true
+			for _, topic := range q.defs.Views[t.Name].Topics {
+				q.topics[topic] = true
+			}
+			for _, ref := range q.defs.Views[t.Name].References {
+				q.refs[ref] = true
+			}
+		}
+	}
+}
+
+// answer locks the session, runs the question and keeps its rows.
+func (q *question) answer(ctx context.Context, parsed *views.Query) (*Answer, error) {
+	certificate, err := q.certify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.lock(ctx); err != nil {
+		return nil, err
+	}
+	if err := q.session.Exec(ctx, "CREATE TABLE millrace_answer AS "+parsed.SQL); err != nil {
+		return nil, questionProblem(err)
+	}
+	return &Answer{Columns: parsed.Columns, Certificate: certificate, q: q}, nil
+}
+
+// tablesOf is what a question may read.
+func tablesOf(d *Definitions) views.Tables {
+	t := views.Tables{Catalog: *d.Catalog, Views: map[string][]views.Column{}}
+	for name, v := range d.Views {
+		t.Views[name] = v.Columns
+	}
+	return t
+}
+
+// lock takes from the session every way out: files but those of the snapshot and the scratch folder, extensions,
+// settings. The parser has refused such questions already; this holds if it missed one.
+func (q *question) lock(ctx context.Context) error {
+	for _, set := range []string{
+		"SET allowed_paths = " + list(q.files),
+		"SET allowed_directories = " + list([]string{q.scratch}),
+		"SET enable_external_access = false",
+		"SET lock_configuration = true",
+	} {
+		if err := q.session.Exec(ctx, set); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (q *question) certify(ctx context.Context) (*Certificate, error) {
+	c := &Certificate{Views: map[string]string{}, Topics: map[string]Coverage{}, References: map[string]string{}}
+	for name := range q.views {
+		c.Views[name] = q.defs.Views[name].Definition
+	}
+	for name := range q.refs {
+		c.References[name] = q.defs.Catalog.References[name].Hash
+	}
+	for name, p := range q.pins {
+		layers := q.layers[name]
+		var err error
+		if layers.Batch, err = q.countBatch(ctx, p); err != nil {
+			return nil, fmt.Errorf("count %s: %w", name, err)
+		}
+		coverage := Coverage{ID: p.id, From: p.from, To: p.to, Layers: layers}
+		if p.manifest != nil {
+			coverage.Manifest = p.manifest.Sequence
+		}
+		c.Topics[name] = coverage
+	}
+	return c, nil
+}
+
+func questionProblem(err error) error {
+	text := err.Error()
+	if i := strings.Index(text, "Error: "); i >= 0 {
+		text = text[max(0, strings.LastIndexByte(text[:i], ':')+1):]
+	}
+	return &schemas.Problem{Kind: schemas.Usage, Message: strings.TrimSpace(text), Hint: "check the query"}
+}
