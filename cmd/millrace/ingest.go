@@ -110,7 +110,12 @@ func (a *app) printIngested(r ingest.Result, err error) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "%s records into %s in %.1f s (%s/s)\n", thousands(r.Records+r.Rejects), r.Topic, r.Seconds, thousands(int64(float64(r.Records+r.Rejects)/max(r.Seconds, 1e-3))))
+	sent := r.Records + r.Rejects
+	noun := "records"
+	if sent == 1 {
+		noun = "record"
+	}
+	fmt.Fprintf(a.stdout, "%s %s into %s in %.1f s (%s/s)\n", thousands(sent), noun, r.Topic, r.Seconds, thousands(int64(float64(sent)/max(r.Seconds, 1e-3))))
 	if r.Rejects > 0 {
 		fmt.Fprintf(a.stdout, "%s of them are rejects: `millrace rejects list %s` shows them\n", thousands(r.Rejects), r.Topic)
 	}
