@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -10,9 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -325,200 +322,6 @@ func TestRate(t *testing.T) {
 	}
 	if d := time.Since(began); d < 450*time.Millisecond || d > 3*time.Second {
 		t.Errorf("500 records at 1000 a second took %v", d)
-	}
-}
-
-func TestStoppedRunsGoOn(t *testing.T) {
-	b := start(t)
-	const n = 60_000
-	in := inputFile(t, n)
-	o := Options{Topic: flights(), Brokers: []string{b.Addr()}, Files: []string{in}, ID: "flights-2001", Settle: 10 * time.Millisecond, Timeout: 20 * time.Second}
-	for stops := 0; ; stops++ {
-		ctx, cancel := context.WithCancel(t.Context())
-		limit := int64(rand.IntN(n / 4))
-		if stops == 8 {
-			limit = 1 << 60
-		}
-		run := o
-		run.Progress = nil
-		checker := newCounting(limit, cancel)
-		run.NewChecker = func(*schemas.Topic) (Checker, error) { return checker, nil }
-		res, err := Run(ctx, run)
-		cancel()
-		if err == nil {
-			if res.Records != n || res.Rejects != 0 {
-				t.Errorf("%+v", res)
-			}
-			t.Logf("%d stops, %d lines of the last run were there", stops, res.Resumed)
-			break
-		}
-		if !errors.Is(err, context.Canceled) {
-			t.Fatal(err)
-		}
-	}
-	wantLines(t, b.Addr(), n)
-	res, err := Run(t.Context(), o) // once more: nothing to do
-	if err != nil || res.Records != n || res.Resumed != n {
-		t.Errorf("%+v %v", res, err)
-	}
-	wantLines(t, b.Addr(), n)
-	o.Files = []string{inputFile(t, n+1)}
-	if _, err := Run(t.Context(), o); schemas.KindOf(err) != schemas.Usage || !strings.Contains(err.Error(), "not what it was") {
-		t.Errorf("another input: %v", err)
-	}
-}
-
-// counting stops a run after some records.
-type counting struct {
-	mu   sync.Mutex
-	left int64
-	stop func()
-}
-
-func newCounting(limit int64, stop func()) *counting { return &counting{left: limit, stop: stop} }
-
-func (c *counting) Append(*schemas.Record) *schemas.Reject {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.left--; c.left == 0 {
-		c.stop()
-	}
-	return nil
-}
-
-func process(t testing.TB, env string) (*exec.Cmd, *bufio.Reader) {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), env)
-	cmd.Stderr = os.Stderr
-	if _, err := cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	return cmd, bufio.NewReader(out)
-}
-
-func brokerProcess(t testing.TB, dir string) (*exec.Cmd, string) {
-	t.Helper()
-	cmd, out := process(t, brokerEnv+"="+dir)
-	addr, err := out.ReadString('\n')
-	if err != nil || strings.HasPrefix(addr, "error") {
-		t.Fatalf("the broker said %q, %v", addr, err)
-	}
-	return cmd, strings.TrimSpace(addr)
-}
-
-func TestKilledIngestGoesOn(t *testing.T) {
-	b := start(t)
-	const n, kills = 100_000, 6
-	in := inputFile(t, n)
-	ends := func() (sum int64) {
-		p, err := NewProducer(ProducerOptions{Brokers: []string{b.Addr()}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer p.Close()
-		if _, _, err := p.Prepare(t.Context(), flights()); err != nil {
-			t.Fatal(err)
-		}
-		f, err := p.ends(t.Context(), "flights")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, o := range f {
-			sum += o
-		}
-		return sum
-	}
-	for kill := 0; ; kill++ {
-		rate := 60_000
-		if kill == kills {
-			rate = 0
-		}
-		opts := fmt.Sprintf(`{"Broker":%q,"File":%q,"ID":"job","Rate":%d}`, b.Addr(), in, rate)
-		before := ends()
-		cmd, out := process(t, ingestEnv+"="+opts)
-		if kill < kills {
-			until := before + 1 + int64(rand.IntN(n/kills/2))
-			for limit := time.Now().Add(20 * time.Second); ends() < until && time.Now().Before(limit); {
-			}
-			cmd.Process.Kill()
-			cmd.Wait()
-			continue
-		}
-		text, _ := out.ReadString('\n')
-		var res Result
-		if err := json.Unmarshal([]byte(text), &res); err != nil {
-			t.Fatalf("%q: %v", text, err)
-		}
-		if res.Records != n {
-			t.Errorf("%+v", res)
-		}
-		break
-	}
-	wantLines(t, b.Addr(), n)
-}
-
-func TestBrokerGoesAndComesBack(t *testing.T) {
-	dir := t.TempDir()
-	cmd, addr := brokerProcess(t, dir)
-	const n = 60_000
-	reached := make(chan int64, 1000)
-	done := make(chan error, 1)
-	in := inputFile(t, n)
-	go func() {
-		res, err := Run(t.Context(), Options{Topic: flights(), Brokers: []string{addr}, Files: []string{in}, Rate: 30_000, Progress: func(p Progress) {
-			select {
-			case reached <- p.Records:
-			default:
-			}
-		}})
-		if err == nil && res.Records != n {
-			err = fmt.Errorf("%+v", res)
-		}
-		done <- err
-	}()
-	for _, at := range []int64{5000, 20_000, 40_000} {
-		for got := range reached {
-			if got > at {
-				break
-			}
-		}
-		cmd.Process.Kill()
-		cmd.Wait()
-		cmd, _ = brokerProcess(t, dir)
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	wantLines(t, addr, n)
-
-	in = inputFile(t, n)
-	go func() {
-		_, err := Run(t.Context(), Options{Topic: flights(), Brokers: []string{addr}, Files: []string{in}, Rate: 30_000, Timeout: 300 * time.Millisecond, Progress: func(p Progress) {
-			if p.Records > 5000 {
-				cmd.Process.Kill()
-			}
-		}})
-		done <- err
-	}()
-	if err := <-done; schemas.KindOf(err) != schemas.Environment || !strings.Contains(err.Error(), "lines are acknowledged") {
-		t.Errorf("the broker is gone: %v", err)
-	}
-	_, err := Run(t.Context(), Options{Topic: flights(), Brokers: []string{addr}, Files: []string{in}, Timeout: 300 * time.Millisecond})
-	if schemas.KindOf(err) != schemas.Environment || !strings.Contains(err.Error(), "0 lines are acknowledged") {
-		t.Errorf("no broker: %v", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"syscall"
@@ -127,6 +128,7 @@ func (b *Broker) start(ctx context.Context, host string, port int) error {
 		return &schemas.Problem{Kind: schemas.Environment, File: dir, Message: "the embedded broker cannot start", Err: err,
 			Hint: "look at the files it names; nothing was changed"}
 	}
+	debug.FreeOSMemory() // what reading the log took
 	b.guard.cluster = b.cluster
 	b.cluster.ControlKey(int16(kmsg.Produce), b.guard.produce)
 	if err := writeOwner(b.lock, b.addr); err != nil {

@@ -5,7 +5,8 @@
 // kept across restarts, a torn tail cut off. What this package adds, and why:
 //
 //   - One owner. A lock file (lock, held by flock) names the owner's process and address.
-//   - Acknowledged means on disk. Every batch is followed by fsync (see Options.NoSync for what that costs).
+//   - Acknowledged means on disk. Every batch is followed by fsync; with the batches of a fast producer that costs a
+//     quarter of the rate or so (BenchmarkProduce; Options.NoSync does without).
 //   - A batch retried across a crash is not doubled. kfake saves its producers' sequence windows only when it is closed
 //     in order; after a crash it would take a retried batch as new, or refuse a good one by an old window. The file
 //     "open" exists while a broker owns the directory; where it is found at start, [recoverDir] reads every batch
