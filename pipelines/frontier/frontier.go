@@ -54,4 +54,3 @@ func Cover(r schemas.Range, have []schemas.Range) (use []int, gaps []schemas.Ran
 	}
 	return use, gaps
 }
-

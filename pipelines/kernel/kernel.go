@@ -241,6 +241,9 @@ func (k *Kernel) Flush(ctx context.Context) (out []Partial, err error) {
 	return out, nil
 }
 
+// Session is where the kernel's tables are.
+func (k *Kernel) Session() *Session { return k.session }
+
 // RowsTable is the session's table of the kept columns.
 func (k *Kernel) RowsTable() string { return k.name + ".rows" }
 
@@ -306,9 +309,18 @@ func (k *Kernel) table(part string) string { return schemas.QuoteIdent(k.name + 
 
 // Casts is a select list that turns a topic's columns from their carriers into their declared types.
 func Casts(t *schemas.Topic, columns []string) string {
+	return castList(t, columns, func(f schemas.Field) *schemas.Type { return f.Type })
+}
+
+// Carriers is a select list that turns a topic's columns from their declared types into their carriers.
+func Carriers(t *schemas.Topic, columns []string) string {
+	return castList(t, columns, func(f schemas.Field) *schemas.Type { return f.Type.Carrier() })
+}
+
+func castList(t *schemas.Topic, columns []string, to func(schemas.Field) *schemas.Type) string {
 	types := map[string]*schemas.Type{}
 	for _, f := range slices.Concat(t.Fields, schemas.SystemFields()) {
-		types[f.Name] = f.Type
+		types[f.Name] = to(f)
 	}
 	list := make([]string, len(columns))
 	for i, c := range columns {

@@ -1,0 +1,101 @@
+package batch
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/millrace/millrace/pipelines/dataset"
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/manifest"
+)
+
+// maxRange is how many offsets one range holds at most: what Build keeps in memory.
+const maxRange = 1 << 20
+
+// Input is what a cycle of one topic stands on.
+type Input struct {
+	Log        *kafkalog.Log
+	Store      store.Store
+	Topic      *schemas.Topic
+	Views      []*views.View // the merged ones of the topic
+	References map[string]*views.Reference
+	Memory     string // DuckDB's limit while building
+	Scratch    string // folder for files on their way into the store; empty: the system's
+}
+
+// Plan is what a cycle will do.
+type Plan struct {
+	Root     string
+	TopicID  string
+	Previous *manifest.Manifest // nil: this is the first
+	Start    schemas.Frontier
+	From, To schemas.Frontier
+	Ranges   []schemas.Range // tile [From, To)
+	Missing  []Missing       // partials that committed ranges lack
+}
+
+// Missing is a committed data file whose range a view has no partial for.
+type Missing struct {
+	View *views.View
+	File manifest.File
+}
+
+// Plan fixes what the next cycle covers. Errors: a Problem if Kafka dropped records that no cycle had read.
+func (in *Input) Plan(ctx context.Context) (*Plan, error) {
+	info, err := in.Log.Topic(ctx, in.Topic.Name)
+	if err != nil {
+		return nil, fmt.Errorf("plan %s: %w", in.Topic.Name, err)
+	}
+	start, end, err := in.Log.Offsets(ctx, in.Topic.Name)
+	if err != nil {
+		return nil, fmt.Errorf("plan %s: %w", in.Topic.Name, err)
+	}
+	p := &Plan{TopicID: info.ID, Root: manifest.Root(in.Topic.Name, info.ID, in.Topic.Hash()), Start: start.Clone(), From: start.Clone(), To: end}
+	if p.Previous, err = dataset.Newest(ctx, in.Store, p.Root); err != nil {
+		return nil, fmt.Errorf("plan %s: %w", in.Topic.Name, err)
+	}
+	if p.Previous != nil {
+		for part, offset := range p.Previous.Frontier {
+			p.Start[part], p.From[part] = p.Previous.Start[part], offset
+			if start[part] > offset {
+				return nil, &schemas.Problem{Message: fmt.Sprintf("%s[%d]: Kafka dropped offsets [%d, %d) before a cycle had read them", in.Topic.Name, part, offset, start[part]),
+					Hint: "they are lost to this history; lengthen the topic's retention, and make the topic anew or put those records in again"}
+			}
+			if end[part] < offset {
+				return nil, &schemas.Problem{Message: fmt.Sprintf("%s[%d] ends at %d, below the frontier %d", in.Topic.Name, part, end[part], offset),
+					Hint: "the log lost records that were already committed; restore it, or make the topic anew"}
+			}
+		}
+		p.Missing = in.missing(p.Previous)
+	}
+	for _, r := range p.From.Ranges(p.To) {
+		for at := r.From; at < r.To; at += maxRange {
+			p.Ranges = append(p.Ranges, schemas.Range{Partition: r.Partition, From: at, To: min(r.To, at+maxRange)})
+		}
+	}
+	return p, nil
+}
+
+// missing lists what a new or changed view lacks.
+func (in *Input) missing(m *manifest.Manifest) []Missing {
+	type key struct {
+		definition string
+		r          schemas.Range
+	}
+	have := map[key]bool{}
+	for _, p := range m.Partials {
+		have[key{p.Definition, p.Range()}] = true
+	}
+	var out []Missing
+	for _, v := range in.Views {
+		for _, f := range m.Files {
+			if !have[key{v.Definition, f.Range()}] {
+				out = append(out, Missing{v, f})
+			}
+		}
+	}
+	return out
+}
