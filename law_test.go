@@ -155,13 +155,13 @@ fields:
   h: HUGEINT
   d: DECIMAL(18,3)
   f: DOUBLE
-  at: TIMESTAMP NOT NULL
+  ts: TIMESTAMP NOT NULL
 `
 
 var lawViews = map[string]string{
 	"sums":    "SELECT k, count(*) AS c, count(n) AS cn, sum(n) AS s, sum(h) AS sh, sum(d) AS sd, avg(f) AS a FROM t GROUP BY k",
-	"ends":    "SELECT k, min(n), max(n), min(k), max(at), arg_min(n, at), arg_max(k, n), bool_and(n > 0), bool_or(f > 0) FROM t GROUP BY ALL",
-	"spread":  "SELECT time_bucket(INTERVAL '1 hour', at) AS w, stddev_samp(f), var_pop(n / 1000000), count(DISTINCT k), count(*) FILTER (n > 5) FROM t GROUP BY 1 HAVING count(*) > 1 ORDER BY 1 LIMIT 5",
+	"ends":    "SELECT k, min(n), max(n), min(k), max(ts), arg_min(n, ts), arg_max(k, n), bool_and(n > 0), bool_or(f > 0) FROM t GROUP BY ALL",
+	"spread":  "SELECT time_bucket(INTERVAL '1 hour', ts) AS w, stddev_samp(f), var_pop(n / 1000000), count(DISTINCT k), count(*) FILTER (n > 5) FROM t GROUP BY 1 HAVING count(*) > 1 ORDER BY 1 LIMIT 5",
 	"one":     "SELECT count(*), sum(n) / nullif(count(n), 0), max(length(k)) FROM t WHERE f IS NOT NULL",
 	"medians": "SELECT k, median(n) FROM t GROUP BY k",
 }
@@ -169,9 +169,9 @@ var lawViews = map[string]string{
 func event() *rapid.Generator[[]byte] {
 	return rapid.Custom(func(t *rapid.T) []byte {
 		if rapid.IntRange(0, 9).Draw(t, "kind") == 0 {
-			return []byte(rapid.SampledFrom([]string{"", "{", "[]", `{"n":1.5,"at":"2020-01-01"}`, `{"at":null}`, `{"k":1,"at":"2020-01-01"}`, `{"at":"2020-01-01","at":"2020-01-01"}`, "\xff"}).Draw(t, "bad"))
+			return []byte(rapid.SampledFrom([]string{"", "{", "[]", `{"n":1.5,"ts":"2020-01-01"}`, `{"ts":null}`, `{"k":1,"ts":"2020-01-01"}`, `{"ts":"2020-01-01","ts":"2020-01-01"}`, "\xff"}).Draw(t, "bad"))
 		}
-		e := map[string]any{"at": fmt.Sprintf("2020-01-0%dT%02d:00:00.%06d", rapid.IntRange(1, 3).Draw(t, "day"), rapid.IntRange(0, 23).Draw(t, "hour"), rapid.IntRange(0, 3).Draw(t, "µs"))}
+		e := map[string]any{"ts": fmt.Sprintf("2020-01-0%dT%02d:00:00.%06d", rapid.IntRange(1, 3).Draw(t, "day"), rapid.IntRange(0, 23).Draw(t, "hour"), rapid.IntRange(0, 3).Draw(t, "µs"))}
 		maybe := func(name string, v any) {
 			if rapid.IntRange(0, 4).Draw(t, name+" there") > 0 {
 				e[name] = v

@@ -52,14 +52,14 @@ func (q *question) merge(ctx context.Context, v *views.View, half string) (strin
 	if half != "" {
 		return "", &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("%s.%s: the view is answered from raw and has no halves", half, v.Name), Hint: "ask for " + v.Name}
 	}
-	return q.recompute(ctx, v)
+	return q.recompute(ctx, v, "answer")
 }
 
-// recompute is the view's own SELECT over all rows of its topics.
-func (q *question) recompute(ctx context.Context, v *views.View) (string, error) {
+// recompute is the view's own SELECT over all rows of its topics, which get names that begin with use.
+func (q *question) recompute(ctx context.Context, v *views.View, use string) (string, error) {
 	tables := map[string]string{}
 	for _, t := range v.Topics {
-		rows, err := q.attachRows(ctx, "millrace.recompute."+v.Name+"."+t, t, v.Wanted[t])
+		rows, err := q.attachRows(ctx, use+"."+v.Name+"."+t, t, v.Wanted[t])
 		if err != nil {
 			return "", err
 		}

@@ -44,7 +44,7 @@ func (s *Server) Verify(ctx context.Context, defs *Definitions, v *views.View, a
 	if verdict.Certificate, err = q.certify(ctx); err != nil {
 		return nil, err
 	}
-	recompute, err := q.recompute(ctx, v)
+	recompute, err := q.recompute(ctx, v, "recompute")
 	if err != nil {
 		return nil, err
 	}

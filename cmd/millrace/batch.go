@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/batch"
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas/project"
+)
+
+func newBatch(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "batch [TOPIC...]",
+		Short: "Run one batch cycle: what is new in the log becomes Parquet and partials",
+		Long: `batch reads what no cycle has read yet, writes it as Parquet with the partials of every merged view, and commits one
+manifest a topic. Killed anywhere, the next cycle just works; of two at once one wins and the other says so.`,
+		Example: `  millrace batch
+  millrace batch flights --json`,
+		RunE:              func(cmd *cobra.Command, args []string) error { return runBatch(cmd.Context(), a, args) },
+		ValidArgsFunction: a.complete((*project.Project).TopicNames, 0, false),
+	}
+}
+
+func runBatch(ctx context.Context, a *app, topics []string) error {
+	e, err := a.engine(ctx)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	p := e.session.project
+	for _, name := range topics {
+		if p.Topics[name] == nil {
+			return noSuch("topic", name, p.TopicNames(), "topics/"+name+".yaml would declare it")
+		}
+	}
+	if len(topics) == 0 {
+		topics = p.TopicNames()
+	}
+	out := struct {
+		Topics []*batch.Report `json:"topics"`
+	}{Topics: []*batch.Report{}}
+	for _, name := range topics {
+		r, err := e.cycle(name).Cycle(ctx)
+		if err != nil {
+			return err
+		}
+		out.Topics = append(out.Topics, r)
+		if !a.json {
+			fmt.Fprintf(a.stdout, "%s: %s records and %s into manifest %d in %.1f s\n", name, thousands(r.Records), count(int(r.Rejects), "reject"), r.Manifest, r.Seconds)
+			if r.Rebuilt > 0 {
+				fmt.Fprintf(a.stdout, "%s: %s made for what was committed before\n", name, count(r.Rebuilt, "partial"))
+			}
+		}
+	}
+	if a.json {
+		return a.printJSON(out)
+	}
+	return nil
+}
+
+// cycle is the batch layer's input for a topic.
+func (e *engine) cycle(topic string) *batch.Input {
+	in := &batch.Input{Log: e.log, Store: e.store, Topic: e.session.project.Topics[topic], References: e.catalog.References, Memory: e.session.project.Config.Memory}
+	for _, v := range e.catalog.views {
+		if v.Class == views.Merged && v.Topic == topic {
+			in.Views = append(in.Views, v)
+		}
+	}
+	return in
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/serving"
+)
+
+type queryOptions struct {
+	format, output, asOf, certificate, null string
+}
+
+var queryFormats = []string{"table", "csv", "ndjson", "json", "parquet", "markdown"}
+
+func newQuery(a *app) *cobra.Command {
+	o := &queryOptions{}
+	cmd := &cobra.Command{
+		Use:   "query SQL",
+		Short: "Answer one SELECT over everything acknowledged before it was asked",
+		Long: `query answers over views, topics, reference tables and rejects.TOPIC, batch layer, speed layer and log merged into one.
+It reads nothing else and changes nothing.`,
+		Example: `  millrace query "SELECT * FROM delays ORDER BY flights DESC LIMIT 10"
+  millrace query "SELECT count(*) FROM flights" --as-of '{"flights":{"0":1200}}'
+  millrace query "SELECT * FROM daily" -f parquet -o daily.parquet --certificate daily.json
+  millrace query "SELECT * FROM daily" --as-of @daily.json       # the same answer again`,
+		Args:              cobra.ExactArgs(1),
+		RunE:              func(cmd *cobra.Command, args []string) error { return runQuery(cmd.Context(), a, o, args[0]) },
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.format, "format", "f", "", strings.Join(queryFormats, ", ")+"; by the output file's name, or a table")
+	f.StringVarP(&o.output, "output", "o", "", "write the answer to this file, whole or not at all")
+	f.StringVar(&o.asOf, "as-of", "", "a time, offsets as JSON, a certificate, or @FILE of one")
+	f.StringVar(&o.certificate, "certificate", "", "write the answer's certificate to this file")
+	f.StringVar(&o.null, "null", "", "what stands for NULL in CSV")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(queryFormats, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func runQuery(ctx context.Context, a *app, o *queryOptions, sql string) error {
+	if o.format == "" {
+		o.format = "table"
+		if ext := strings.TrimPrefix(filepath.Ext(o.output), "."); ext != "" {
+			o.format = ext
+		}
+		if o.format == "md" {
+			o.format = "markdown"
+		}
+	}
+	if err := oneOf("--format", o.format, queryFormats); err != nil {
+		return err
+	}
+	moment := []byte(o.asOf)
+	if file, ok := strings.CutPrefix(o.asOf, "@"); ok {
+		var err error
+		if moment, err = os.ReadFile(file); err != nil {
+			return &schemas.Problem{Kind: schemas.Usage, Message: "--as-of", Err: err, Hint: "give the file that --certificate wrote"}
+		}
+	}
+	asOf, err := serving.ParseAsOf(moment)
+	if err != nil {
+		return err
+	}
+	e, err := a.engine(ctx)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	answer, err := e.server.Query(ctx, serving.Request{SQL: sql, AsOf: asOf})
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	write := func(w io.Writer) error { return writeAnswer(ctx, w, answer, o.format, o.null) }
+	if a.json {
+		write = func(w io.Writer) error { return writeJSON(ctx, w, answer) }
+	}
+	if o.output == "" {
+		err = write(a.stdout)
+	} else {
+		err = writeWhole(o.output, write)
+	}
+	if err == nil && o.certificate != "" {
+		err = writeWhole(o.certificate, func(w io.Writer) error {
+			return json.NewEncoder(w).Encode(answer.Certificate)
+		})
+	}
+	return err
+}
+
+func writeAnswer(ctx context.Context, w io.Writer, answer *serving.Answer, format, null string) error {
+	switch format {
+	case "table", "markdown":
+		return writeTable(ctx, w, answer, format == "markdown")
+	case "json":
+		return writeJSON(ctx, w, answer)
+	}
+	path, err := answer.File(ctx, serving.Format(format), null)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(w, f)
+	return err
+}
+
+// writeJSON writes {"columns","rows","certificate"}, row by row.
+func writeJSON(ctx context.Context, w io.Writer, answer *serving.Answer) error {
+	columns := answer.Columns
+	if columns == nil {
+		columns = []views.Column{}
+	}
+	head, err := json.Marshal(columns)
+	if err != nil {
+		return err
+	}
+	certificate, err := json.Marshal(answer.Certificate)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(w, `{"columns":%s,"rows":[`, head); err != nil {
+		return err
+	}
+	separator := ""
+	if err := answer.Rows(ctx, func(row json.RawMessage) error {
+		_, err := fmt.Fprintf(w, "%s%s", separator, row)
+		separator = ","
+		return err
+	}); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "],\"certificate\":%s}\n", certificate)
+	return err
+}
+
+func writeTable(ctx context.Context, w io.Writer, answer *serving.Answer, markdown bool) error {
+	row := func(out io.Writer, cells []string) {
+		if markdown {
+			for i, c := range cells {
+				cells[i] = strings.NewReplacer("|", `\|`, "\n", " ").Replace(c)
+			}
+			fmt.Fprintf(out, "| %s |\n", strings.Join(cells, " | "))
+			return
+		}
+		fmt.Fprintf(out, "%s\t\n", strings.Join(cells, "\t"))
+	}
+	out := w
+	var table *tabwriter.Writer
+	if !markdown {
+		table = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		out = table
+	}
+	cells, rule := make([]string, len(answer.Columns)), make([]string, len(answer.Columns))
+	for i, c := range answer.Columns {
+		cells[i], rule[i] = c.Name, strings.Repeat("-", max(3, len(c.Name)))
+	}
+	row(out, cells)
+	row(out, rule)
+	err := answer.Text(ctx, func(values []*string) error {
+		for i, v := range values {
+			cells[i] = "NULL"
+			if v != nil {
+				cells[i] = *v
+			}
+		}
+		row(out, cells)
+		return nil
+	})
+	if table != nil {
+		err = errors.Join(err, table.Flush())
+	}
+	return err
+}
+
+// writeWhole writes a file under a temporary name and renames it when it is whole.
+func writeWhole(path string, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".millrace-*")
+	if err != nil {
+		return &schemas.Problem{Kind: schemas.Environment, Message: "write " + path, Err: err, Hint: "give a file in a folder that can be written"}
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	err = write(f)
+	if err == nil {
+		err = errors.Join(f.Chmod(0o644), f.Sync())
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

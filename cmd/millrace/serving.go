@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+
+	"github.com/millrace/millrace/ingest"
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas/project"
+	"github.com/millrace/millrace/serving"
+)
+
+// engine is a project ready to answer: its session, log, store and compiled views.
+type engine struct {
+	session  *session
+	log      *kafkalog.Log
+	store    store.Store
+	catalog  *catalog
+	compiler *views.Compiler
+	server   *serving.Server
+}
+
+// engine opens the project of -C for the layers. The caller closes it.
+func (a *app) engine(ctx context.Context) (e *engine, err error) {
+	p, c, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	e = &engine{catalog: c}
+	defer func() {
+		if err != nil {
+			e.Close()
+		}
+	}()
+	if e.session, err = a.connect(ctx, p); err != nil {
+		return nil, err
+	}
+	if e.log, err = e.session.log(); err != nil {
+		return nil, err
+	}
+	if e.store, err = store.Open(p.Config.Store); err != nil {
+		return nil, err
+	}
+	if e.compiler, err = views.Open(); err != nil {
+		return nil, err
+	}
+	if err = e.prepare(ctx, p); err != nil {
+		return nil, err
+	}
+	e.server = serving.New(serving.Options{Log: e.log, Store: e.store, Compiler: e.compiler, Limits: kernel.Limits{Memory: p.Config.Memory},
+		Definitions: func(context.Context) (*serving.Definitions, error) { return c.definitions(), nil }})
+	return e, nil
+}
+
+// prepare makes the topics that the broker does not have yet.
+func (e *engine) prepare(ctx context.Context, p *project.Project) error {
+	producer, err := ingest.NewProducer(ingest.ProducerOptions{Brokers: e.session.brokers})
+	if err != nil {
+		return err
+	}
+	defer producer.Close()
+	for _, name := range p.TopicNames() {
+		if _, _, err := producer.Prepare(ctx, p.Topics[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close gives everything free.
+func (e *engine) Close() {
+	if e.compiler != nil {
+		e.compiler.Close()
+	}
+	if e.log != nil {
+		e.log.Close()
+	}
+	if e.session != nil {
+		e.session.Close()
+	}
+}
+
+// definitions is the catalog as the serving layer takes it.
+func (c *catalog) definitions() *serving.Definitions {
+	d := &serving.Definitions{Catalog: &c.Catalog, Views: map[string]*views.View{}}
+	for _, v := range c.views {
+		d.Views[v.Name] = v
+	}
+	return d
+}

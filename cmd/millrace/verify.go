@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/project"
+	"github.com/millrace/millrace/serving"
+)
+
+func newVerify(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify [VIEW...]",
+		Short: "Compare each view's merged answer with a recompute over every record",
+		Example: `  millrace verify
+  millrace verify delays --json`,
+		RunE:              func(cmd *cobra.Command, args []string) error { return runVerify(cmd.Context(), a, args) },
+		ValidArgsFunction: a.complete(viewNames, 0, false),
+	}
+}
+
+func viewNames(p *project.Project) []string {
+	var out []string
+	for _, v := range p.Views {
+		out = append(out, v.Name)
+	}
+	return out
+}
+
+func runVerify(ctx context.Context, a *app, names []string) error {
+	e, err := a.engine(ctx)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	defs := e.catalog.definitions()
+	if len(names) == 0 {
+		names = viewNames(e.session.project)
+	}
+	out := struct {
+		Views []*serving.Verdict `json:"views"`
+	}{Views: []*serving.Verdict{}}
+	wrong := 0
+	for _, name := range names {
+		v := defs.Views[name]
+		if v == nil {
+			return noSuch("view", name, viewNames(e.session.project), "views/"+name+".sql would declare it")
+		}
+		verdict, err := e.server.Verify(ctx, defs, v, nil)
+		if err != nil {
+			return err
+		}
+		out.Views = append(out.Views, verdict)
+		if verdict.Differing > 0 {
+			wrong++
+		}
+		if !a.json {
+			a.printVerdict(verdict)
+		}
+	}
+	if a.json {
+		if err := a.printJSON(out); err != nil {
+			return err
+		}
+	}
+	if wrong > 0 {
+		err := &schemas.Problem{Message: fmt.Sprintf("%s of %d differ from a recompute", count(wrong, "view"), len(names)), Hint: "run `millrace fsck`"}
+		if a.json {
+			return said{err}
+		}
+		return err
+	}
+	return nil
+}
+
+func (a *app) printVerdict(v *serving.Verdict) {
+	if v.Differing == 0 {
+		how := "merged equals the recompute"
+		if v.Class == views.Raw {
+			how = "answered from raw, so there is nothing to differ"
+		}
+		fmt.Fprintf(a.stdout, "%s: %s rows, %s\n", v.View, thousands(v.Rows), how)
+		return
+	}
+	fmt.Fprintf(a.stdout, "%s: %s of %s rows differ\n", v.View, thousands(v.Differing), thousands(v.Rows))
+	for _, d := range v.Examples {
+		fmt.Fprintf(a.stdout, "  merged    %s\n  recompute %s\n", d.Merged, d.Recompute)
+	}
+}
