@@ -356,6 +356,9 @@ func (p *typeParser) mapTypes(t *Type, depth int) (err error) {
 	if t.Key, err = p.parse(depth + 1); err != nil {
 		return fmt.Errorf("MAP key: %w", err)
 	}
+	if t.Key.ID == Interval {
+		return fmt.Errorf("a MAP's key cannot be INTERVAL: two of its texts can be one value (1 month, 30 days)")
+	}
 	if t.Key.Nested() || t.Key.ID == JSON {
 		return fmt.Errorf("a MAP's key cannot be %s: it is written as an object's name in JSON", t.Key)
 	}
