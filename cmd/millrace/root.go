@@ -87,6 +87,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 environment (broker, s
 		newInit(a),
 		newValidate(a),
 		newIngest(a),
+		newUp(a),
 		newBatch(a),
 		newQuery(a),
 		newVerify(a),
