@@ -63,6 +63,16 @@ func (d *Decoder) fast(b []byte) bool {
 		if p < len(b) && b[p] == 'n' && f.notNull {
 			return false
 		}
+		if n := f.node; n.id == schemas.Varchar && p < len(b) && b[p] == '"' {
+			// The most common value, without the calls between here and the column.
+			if end := special(b, p+1); end < len(b) && b[end] == '"' {
+				if n.col != nil {
+					n.col.text(b[p+1 : end])
+				}
+				p = end + 1
+				goto next
+			}
+		}
 		if p = d.value(f.node, b, p); p < 0 {
 			return false
 		}
@@ -225,7 +235,15 @@ func (d *Decoder) value(n *node, b []byte, p int) int {
 		}
 		return -1
 	default:
-		_, end := scanNumber(b, p)
+		if n.plainInt {
+			if v, end := shortInt(b, p); end > 0 && v >= n.lo && (v < 0 || uint64(v) <= n.hi) {
+				if n.col != nil {
+					n.col.integer(v)
+				}
+				return end
+			}
+		}
+		end := scanNumber(b, p)
 		if end == p {
 			return -1
 		}
@@ -374,7 +392,7 @@ func (d *Decoder) raw(b []byte, p int) int {
 		return word(b, p, "null")
 	case '[', '{':
 	default:
-		if _, end := scanNumber(b, p); end > p {
+		if end := scanNumber(b, p); end > p {
 			return end
 		}
 		return -1

@@ -34,6 +34,7 @@ type node struct {
 	col       *column
 	lo        int64  // integers: the smallest
 	hi        uint64 // integers: the largest
+	plainInt  bool   // an integer of at most 64 bits
 	perSecond int64  // times: the declared unit, 0 without one
 	enum      map[string]bool
 	kids      []*node // STRUCT: fields; LIST, ARRAY: element; MAP: key, value
@@ -60,7 +61,7 @@ var integerBounds = map[schemas.TypeID]struct {
 func newNode(t *schemas.Type, unit string, work *scratch) *node {
 	n := &node{id: t.ID, typ: t, work: work, perSecond: unitsASecond[unit]}
 	if b, ok := integerBounds[t.ID]; ok {
-		n.lo, n.hi = b.lo, b.hi
+		n.lo, n.hi, n.plainInt = b.lo, b.hi, true
 	} else if t.IsTimestamp() {
 		n.lo, n.hi = math.MinInt64, math.MaxInt64
 	}

@@ -11,38 +11,34 @@ import (
 
 // isNumber says whether s is a number as JSON writes one.
 func isNumber(s []byte) bool {
-	_, end := scanNumber(s, 0)
+	end := scanNumber(s, 0)
 	return end == len(s) && end > 0
 }
 
-// scanNumber reads JSON's number from position p and returns where it ends, p if there is none, and whether it is
-// digits only.
-func scanNumber(s []byte, p int) (whole bool, end int) {
+// scanNumber reads JSON's number from position p and returns where it ends, p if there is none.
+func scanNumber(s []byte, p int) int {
 	i := p
 	if i < len(s) && s[i] == '-' {
 		i++
 	}
 	switch {
 	case i == len(s) || s[i]-'0' > 9:
-		return false, p
+		return p
 	case s[i] == '0':
 		i++
 	default:
 		for i++; i < len(s) && s[i]-'0' <= 9; i++ {
 		}
 	}
-	whole = true
 	if i < len(s) && s[i] == '.' {
-		whole = false
 		first := i + 1
 		for i = first; i < len(s) && s[i]-'0' <= 9; i++ {
 		}
 		if i == first {
-			return false, p
+			return p
 		}
 	}
 	if i < len(s) && s[i]|0x20 == 'e' {
-		whole = false
 		i++
 		if i < len(s) && (s[i] == '+' || s[i] == '-') {
 			i++
@@ -51,10 +47,33 @@ func scanNumber(s []byte, p int) (whole bool, end int) {
 		for ; i < len(s) && s[i]-'0' <= 9; i++ {
 		}
 		if i == first {
-			return false, p
+			return p
 		}
 	}
-	return whole, i
+	return i
+}
+
+// shortInt reads an integer of at most 18 digits and where it ends, -1 if it is anything else.
+func shortInt(b []byte, p int) (v int64, end int) {
+	neg := b[p] == '-'
+	if neg {
+		p++
+	}
+	i := p
+	for ; i < len(b) && i < p+19; i++ {
+		c := b[i] - '0'
+		if c > 9 {
+			break
+		}
+		v = v*10 + int64(c)
+	}
+	if i == p || i == p+19 || i == len(b) || b[p] == '0' && i > p+1 || b[i] == '.' || b[i]|0x20 == 'e' {
+		return 0, -1
+	}
+	if neg {
+		v = -v
+	}
+	return v, i
 }
 
 // exact is a decimal number by its value: ±digits·10^exp. digits has no zero at either end; zero has none.
