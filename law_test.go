@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -333,6 +334,82 @@ func TestTheExampleIsWhatDuckDBSays(t *testing.T) {
 			t.Errorf("%s: DuckDB gives %d rows, millrace %d, %d are the same", name, direct, merged, shared)
 		}
 		a.Close()
+	}
+	fail(m.check(t.Context(), nil))
+}
+
+// Rot in any stored file is found and named.
+func TestFsckFindsRot(t *testing.T) {
+	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
+	if len(problems) > 0 {
+		t.Fatal(problems[0])
+	}
+	fail := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	m := build(fail, t.Cleanup, dir, 1, topic, nil, map[string]string{"sums": lawViews["sums"]})
+	fail(m.send(t.Context(), 0, []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)))
+	fail(m.send(t.Context(), 0, []byte(`{`)))
+	_, err := m.cycle.Cycle(t.Context())
+	fail(err)
+	if f, err := m.cycle.Fsck(t.Context()); err != nil || f.Files != 3 || len(f.Damage)+len(f.Orphans) > 0 {
+		t.Fatalf("fsck of a whole dataset: %+v, %v", f, err)
+	}
+	files, err := m.cycle.Store.List(t.Context(), "topics/")
+	fail(err)
+	for _, file := range files {
+		path, err := m.cycle.Store.Local(t.Context(), file.Name)
+		fail(err)
+		data, err := os.ReadFile(path)
+		fail(err)
+		for what, bad := range map[string][]byte{"cut": data[:len(data)-1], "flipped": append(bytes.Clone(data[:len(data)-9]), append([]byte{data[len(data)-9] ^ 1}, data[len(data)-8:]...)...)} {
+			fail(os.WriteFile(path, bad, 0o600))
+			if f, err := m.cycle.Fsck(t.Context()); err != nil || len(f.Damage) != 1 || !strings.Contains(f.Damage[0], file.Name) {
+				t.Errorf("%s %s: %+v, %v", file.Name, what, f, err)
+			}
+		}
+		fail(os.WriteFile(path, data, 0o600))
+	}
+}
+
+// Two cycles over the same plan: one commits, the other is told so, and nothing is doubled.
+func TestOneOfTwoCyclesWins(t *testing.T) {
+	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
+	if len(problems) > 0 {
+		t.Fatal(problems[0])
+	}
+	fail := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := build(fail, t.Cleanup, t.TempDir(), 1, topic, nil, map[string]string{"sums": lawViews["sums"]})
+	for range 100 {
+		fail(m.send(t.Context(), 0, []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)))
+	}
+	errs := make(chan error, 4)
+	for range 4 {
+		go func() {
+			_, err := m.cycle.Cycle(context.WithoutCancel(t.Context()))
+			errs <- err
+		}()
+	}
+	won := 0
+	for range 4 {
+		switch err := <-errs; {
+		case err == nil:
+			won++
+		case !errors.Is(err, store.ErrExist):
+			t.Error(err)
+		}
+	}
+	if won == 0 {
+		t.Error("nobody won")
 	}
 	fail(m.check(t.Context(), nil))
 }

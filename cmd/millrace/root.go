@@ -91,6 +91,8 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 environment (broker, s
 		newBatch(a),
 		newQuery(a),
 		newVerify(a),
+		newRejects(a),
+		newFsck(a),
 		newStatus(a),
 		newJobs(a),
 		newDoctor(a),
