@@ -156,13 +156,19 @@ func (a call) reduceDistinct(typeOf typer, add func(partial, merge string) strin
 	if err != nil {
 		return "", "", err
 	}
-	if strings.Contains(t, "INTERVAL") {
-		// list_distinct holds 1 month and 30 days apart, DISTINCT does not
+	// list_distinct holds 1 month and 30 days apart, and one NaN from another; DISTINCT does not
+	floating := strings.Contains(t, "DOUBLE") || strings.Contains(t, "FLOAT")
+	plain := t == "DOUBLE" || t == "FLOAT"
+	if strings.Contains(t, "INTERVAL") || floating && !plain {
 		return "", fmt.Sprintf("%s(DISTINCT ...) over %s needs all rows at once", a.name, t), nil
 	}
 	x := a.args[0]
-	values := add("list_sort(list(DISTINCT "+x+")"+a.where("("+x+") IS NOT NULL")+")",
-		"list_sort(list_distinct(flatten(list(%[1]s) FILTER (WHERE %[1]s IS NOT NULL))))")
+	all := "flatten(list(%[1]s) FILTER (WHERE %[1]s IS NOT NULL))"
+	merge := "list_distinct(" + all + ")"
+	if plain {
+		merge = "list_distinct(list_filter(" + all + ", lambda v: NOT isnan(v))) || list_filter(" + all + ", lambda v: isnan(v))[1:1]"
+	}
+	values := add("list_sort(list(DISTINCT "+x+")"+a.where("("+x+") IS NOT NULL")+")", "list_sort("+merge+")")
 	return fmt.Sprintf(final, values), "", nil
 }
 
