@@ -42,7 +42,7 @@ type Spec struct {
 	References []*views.Reference                                   // those the views join
 	Columns    []string                                             // columns to decode beside those the views want
 	Keep       []string                                             // columns of every accepted record to keep as the table RowsTable; a subset of Columns
-	OnBatch    func(partition int32, batch arrow.RecordBatch) error // sees each decoded batch before it is released; may be nil
+	OnBatch    func(partition int32, batch arrow.RecordBatch) error `json:"-"` // sees each decoded batch before it is released; may be nil
 	Together   bool                                                 // one state for all partitions, not one a partition
 	Limits     Limits
 }
@@ -72,7 +72,7 @@ type state struct {
 	decoder *decode.Decoder
 	inserts []*sql.Stmt
 	tables  []string
-	dirty   bool // rows were inserted since the last Flush
+	dirty   bool // chunks were added since the last Flush
 }
 
 // New makes a kernel with a session of its own.
@@ -156,6 +156,7 @@ func (k *Kernel) Add(ctx context.Context, c *kafkalog.Chunk) ([]schemas.Reject, 
 	if err != nil {
 		return nil, err
 	}
+	st.dirty = true
 	var rejects []schemas.Reject
 	for i := range c.Records {
 		if r := st.decoder.Append(&c.Records[i]); r != nil {
@@ -270,7 +271,6 @@ func (k *Kernel) run(ctx context.Context, partition int32, st *state) error {
 			return fmt.Errorf("keep rows of %s[%d]: %w", k.spec.Topic.Name, partition, err)
 		}
 	}
-	st.dirty = true
 	return nil
 }
 

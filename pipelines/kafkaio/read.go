@@ -1,0 +1,173 @@
+package kafkaio
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/mtime"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/sdf"
+
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/schemas"
+)
+
+// Options say what is read, and how.
+type Options struct {
+	Config   kafkalog.Config
+	Topic    string
+	Ranges   []schemas.Range // at most one a partition; To may be Follow
+	Want     kafkalog.Want   // of each record, beside its value
+	MaxBytes int             // of one fetch; 0: kafkalog's default
+	MinBytes int             // a fetch waits for that many, 0: 1
+	MaxWait  time.Duration   // but not longer; 0: kafkalog's default
+	Bundle   time.Duration   // how long a bundle stays open; 0: 500 ms
+	Spread   bool            // one restriction a partition, for a cluster
+}
+
+// Read is the records of a topic as chunks, *kafkalog.Chunk. Order: a partition's chunks come in order, each from where the
+// one before ended. Ownership: whoever takes a chunk last releases it.
+func Read(s beam.Scope, o Options) beam.PCollection {
+	s = s.Scope("kafkaio.Read " + o.Topic)
+	if o.Bundle == 0 {
+		o.Bundle = 500 * time.Millisecond
+	}
+	sources := []Restriction{{Ranges: o.Ranges}}
+	if o.Spread {
+		sources = nil
+		for _, r := range o.Ranges {
+			sources = append(sources, Restriction{Ranges: []schemas.Range{r}})
+		}
+	}
+	in := beam.CreateList(s, sources)
+	if o.Spread {
+		in = beam.Reshuffle(s, in)
+	}
+	return beam.ParDo(s, &readFn{Options: o}, in)
+}
+
+// readFn is the splittable DoFn.
+type readFn struct {
+	Options Options
+
+	log      *kafkalog.Log
+	fetchers *fetchers
+}
+
+func (fn *readFn) CreateInitialRestriction(source Restriction) Restriction { return source }
+
+func (fn *readFn) SplitRestriction(_ Restriction, r Restriction) []Restriction {
+	return []Restriction{r}
+}
+
+func (fn *readFn) RestrictionSize(_ Restriction, r Restriction) float64 { return r.size() }
+
+func (fn *readFn) CreateTracker(r Restriction) *sdf.LockRTracker {
+	return sdf.NewLockRTracker(newTracker(r))
+}
+
+// TruncateRestriction ends the source when a runner drains the pipeline: what was not read stays in the log.
+func (fn *readFn) TruncateRestriction(_ *sdf.LockRTracker, _ Restriction) Restriction {
+	return Restriction{}
+}
+
+func (fn *readFn) InitialWatermarkEstimatorState(at beam.EventTime, _ Restriction, _ Restriction) int64 {
+	return at.Milliseconds()
+}
+
+func (fn *readFn) CreateWatermarkEstimator(millis int64) *watermark { return &watermark{millis} }
+
+func (fn *readFn) WatermarkEstimatorState(w *watermark) int64 { return w.millis }
+
+// watermark is how far event time has come, milliseconds since 1970.
+type watermark struct{ millis int64 }
+
+// CurrentWatermark is the watermark as a time.
+func (w *watermark) CurrentWatermark() time.Time { return mtime.Time(w.millis).ToTime() }
+
+// Setup connects to the cluster.
+func (fn *readFn) Setup() (err error) {
+	fn.log, err = kafkalog.Open(fn.Options.Config)
+	return err
+}
+
+// Teardown ends what reads ahead.
+func (fn *readFn) Teardown() error {
+	if fn.fetchers != nil {
+		fn.fetchers.stop()
+		fn.fetchers = nil
+	}
+	if fn.log == nil {
+		return nil
+	}
+	return fn.log.Close()
+}
+
+// ProcessElement emits chunks for the length of a bundle.
+func (fn *readFn) ProcessElement(ctx context.Context, w *watermark, rt *sdf.LockRTracker, _ Restriction, emit func(beam.EventTime, *kafkalog.Chunk)) (sdf.ProcessContinuation, error) {
+	rest := rt.GetRestriction().(Restriction)
+	f := fn.resume(rest)
+	over := time.NewTimer(fn.Options.Bundle)
+	defer over.Stop()
+	latest := map[int32]int64{} // of each partition's last chunk
+	for !f.at.done() {
+		select {
+		case <-ctx.Done():
+			return sdf.StopProcessing(), ctx.Err()
+		case <-over.C:
+			w.advance(latest)
+			return sdf.ResumeProcessingIn(0), nil
+		case got := <-f.out:
+			if got.err != nil {
+				fn.drop()
+				return sdf.StopProcessing(), fmt.Errorf("kafkaio: %w", got.err)
+			}
+			c := got.chunk
+			if !rt.TryClaim(position{c.Partition, c.To}) {
+				c.Release()
+				fn.drop() // they are ahead of what the residual begins with
+				return sdf.StopProcessing(), rt.GetError()
+			}
+			f.take(c.Range)
+			at := mtime.Now()
+			if n := len(c.Records); n > 0 && fn.Options.Want&kafkalog.Timestamps != 0 {
+				at = mtime.Time(c.Records[n-1].Timestamp)
+			}
+			latest[c.Partition] = at.Milliseconds()
+			emit(at, c)
+		}
+	}
+	fn.drop()
+	w.advance(latest)
+	return sdf.StopProcessing(), nil
+}
+
+// advance moves the watermark to the least of the partitions', in whole seconds: each step costs a runner work.
+func (w *watermark) advance(latest map[int32]int64) {
+	least := int64(-1)
+	for _, at := range latest {
+		if least < 0 || at < least {
+			least = at
+		}
+	}
+	w.millis = max(w.millis, least-least%1000)
+}
+
+// resume goes on with the fetchers of the bundle before if the restriction begins where they are.
+func (fn *readFn) resume(r Restriction) *fetchers {
+	if fn.fetchers != nil && (fn.fetchers.ctx.Err() != nil || !slices.Equal(fn.fetchers.at.Ranges, r.Ranges)) {
+		fn.drop()
+	}
+	if fn.fetchers == nil {
+		o := fn.Options
+		fn.fetchers = follow(fn.log, o.Topic, r, kafkalog.ReadOptions{Want: o.Want, MaxBytes: o.MaxBytes, MinBytes: o.MinBytes, MaxWait: o.MaxWait})
+	}
+	return fn.fetchers
+}
+
+func (fn *readFn) drop() {
+	fn.fetchers.stop()
+	fn.fetchers = nil
+}

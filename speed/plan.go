@@ -1,0 +1,103 @@
+package speed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/millrace/millrace/pipelines/dataset"
+	"github.com/millrace/millrace/pipelines/frontier"
+	"github.com/millrace/millrace/pipelines/kafkaio"
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/slicelog"
+	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/manifest"
+	"github.com/millrace/millrace/schemas/slice"
+)
+
+// Input is what the speed layer of one topic stands on.
+type Input struct {
+	Log        *kafkalog.Log
+	Store      store.Store // for the frontier: what lies below it needs no slice
+	Topic      *schemas.Topic
+	Views      []*views.View // the merged ones of the topic
+	References map[string]*views.Reference
+	Memory     string       // DuckDB's limit
+	Logger     *slog.Logger // hears of a pipeline that failed and is started again
+}
+
+// Plan is where the pipeline begins.
+type Plan struct {
+	TopicID string
+	Ranges  []schemas.Range // one a partition, to kafkaio.Follow
+}
+
+// Plan finds for each partition the first offset above the batch layer's frontier that some view has no slice for.
+func (in *Input) Plan(ctx context.Context) (*Plan, error) {
+	info, err := in.Log.Topic(ctx, in.Topic.Name)
+	if err != nil {
+		return nil, fmt.Errorf("plan slices of %s: %w", in.Topic.Name, err)
+	}
+	at, end, err := in.Log.Offsets(ctx, in.Topic.Name)
+	if err != nil {
+		return nil, fmt.Errorf("plan slices of %s: %w", in.Topic.Name, err)
+	}
+	m, err := dataset.Newest(ctx, in.Store, manifest.Root(in.Topic.Name, info.ID, in.Topic.Hash()))
+	if err != nil {
+		return nil, fmt.Errorf("plan slices of %s: %w", in.Topic.Name, err)
+	}
+	if m != nil {
+		for p, covered := range m.Frontier {
+			at[p] = max(at[p], covered)
+		}
+	}
+	have, err := in.published(ctx, info.ID, at, end)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{TopicID: info.ID}
+	for _, part := range end.Partitions() {
+		r := schemas.Range{Partition: part, From: at[part], To: end[part]}
+		from := r.To
+		for _, v := range in.Views {
+			if _, gaps := frontier.Cover(r, have[v.Definition]); len(gaps) > 0 {
+				from = min(from, gaps[0].From)
+			}
+		}
+		p.Ranges = append(p.Ranges, schemas.Range{Partition: part, From: from, To: kafkaio.Follow})
+	}
+	return p, nil
+}
+
+// published lists by definition the ranges that have slices.
+func (in *Input) published(ctx context.Context, topicID string, from, to schemas.Frontier) (map[string][]schemas.Range, error) {
+	wanted := map[string]bool{}
+	for _, v := range in.Views {
+		wanted[v.Definition] = true
+	}
+	found, err := slicelog.Read(ctx, in.Log, in.Topic.Name, topicID, from, to, wanted)
+	if err != nil {
+		return nil, fmt.Errorf("plan slices of %s: %w", in.Topic.Name, err)
+	}
+	have := map[string][]schemas.Range{}
+	for i := range found {
+		have[found[i].Definition] = append(have[found[i].Definition], found[i].Range())
+	}
+	return have, nil
+}
+
+// prepare makes the topic of the slices, with a partition for each of the topic's.
+func (in *Input) prepare(ctx context.Context) error {
+	info, err := in.Log.Topic(ctx, in.Topic.Name)
+	if err != nil {
+		return fmt.Errorf("slices of %s: %w", in.Topic.Name, err)
+	}
+	name := slice.Topic(in.Topic.Name)
+	if _, err := in.Log.Topic(ctx, name); !errors.Is(err, kafkalog.ErrNoTopic) {
+		return err
+	}
+	return in.Log.CreateTopic(ctx, name, int(info.Partitions), nil)
+}

@@ -1,0 +1,134 @@
+package speed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+
+	"github.com/millrace/millrace/pipelines/kafkaio"
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/runner"
+	"github.com/millrace/millrace/schemas"
+)
+
+// Beam finds the types of a pipeline by their registration.
+func init() {
+	beam.RegisterType(reflect.TypeFor[Published]())
+	register.DoFn3x1[context.Context, *kafkalog.Chunk, func(Published), error](&sliceFn{})
+	register.DoFn2x0[context.Context, Published](&countFn{})
+	register.Emitter1[Published]()
+}
+
+const (
+	bundle     = time.Second // from one slice of a partition to the next, while records come
+	fetchWait  = 100 * time.Millisecond
+	fetchBytes = 256 << 10        // a busy topic is read in pieces of that size
+	restMin    = time.Second      // before a pipeline that failed is started again
+	restMax    = 30 * time.Second // at most, when it fails again and again
+)
+
+// Run publishes slices until ctx ends, and then returns its error. A pipeline that fails, because a broker is away for
+// example, is reported to the log and started again from what was published: the answers do not depend on it.
+func (in *Input) Run(ctx context.Context) error {
+	rest := restMin
+	for {
+		began := time.Now()
+		err := in.run(ctx, kafkaio.Follow)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil {
+			err = errStopped
+		}
+		in.Logger.WarnContext(ctx, "the speed layer stopped and is started again; answers stay complete", "topic", in.Topic.Name, "error", err)
+		if time.Since(began) > restMax {
+			rest = restMin
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(rest):
+		}
+		rest = min(2*rest, restMax)
+	}
+}
+
+// CatchUp publishes slices up to the log's end of now and returns.
+func (in *Input) CatchUp(ctx context.Context) error { return in.run(ctx, 0) }
+
+// run builds and runs the pipeline; to is kafkaio.Follow, or 0 for the log's end.
+func (in *Input) run(ctx context.Context, to int64) error {
+	if err := in.prepare(ctx); err != nil {
+		return err
+	}
+	plan, err := in.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	ranges := plan.Ranges
+	if to != kafkaio.Follow {
+		if ranges, err = in.bounded(ctx, ranges); err != nil || len(ranges) == 0 {
+			return err
+		}
+	}
+	p, s := beam.NewPipelineWithRoot()
+	if err := in.build(s, plan.TopicID, ranges); err != nil {
+		return err
+	}
+	return runner.Run(ctx, p, "speed-"+in.Topic.Name)
+}
+
+// bounded ends the ranges where the log ends now.
+func (in *Input) bounded(ctx context.Context, ranges []schemas.Range) ([]schemas.Range, error) {
+	_, end, err := in.Log.Offsets(ctx, in.Topic.Name)
+	if err != nil {
+		return nil, fmt.Errorf("slices of %s: %w", in.Topic.Name, err)
+	}
+	from := schemas.Frontier{}
+	for _, r := range ranges {
+		from[r.Partition] = r.From
+	}
+	return from.Ranges(end), nil
+}
+
+// build is the pipeline: Read -> Slice and Publish -> count.
+func (in *Input) build(s beam.Scope, topicID string, ranges []schemas.Range) error {
+	work, err := json.Marshal(work{Config: in.Log.Config(), Spec: spec(in), TopicID: topicID})
+	if err != nil {
+		return fmt.Errorf("slices of %s: %w", in.Topic.Name, err)
+	}
+	chunks := kafkaio.Read(s, kafkaio.Options{Config: in.Log.Config(), Topic: in.Topic.Name, Ranges: ranges, Want: want(in),
+		Bundle: bundle, MinBytes: fetchBytes, MaxWait: fetchWait})
+	published := beam.ParDo(s, &sliceFn{Work: work}, chunks)
+	// Prism spins on a stage whose output crosses no boundary.
+	beam.ParDo0(s, &countFn{}, beam.Reshuffle(s, published))
+	return nil
+}
+
+// countFn counts what was published, for the runner's metrics.
+type countFn struct {
+	records, rejects, slices beam.Counter
+}
+
+// Setup names the counters.
+func (fn *countFn) Setup() {
+	fn.records = beam.NewCounter("millrace.speed", "records")
+	fn.rejects = beam.NewCounter("millrace.speed", "rejects")
+	fn.slices = beam.NewCounter("millrace.speed", "slices")
+}
+
+// ProcessElement counts one flush.
+func (fn *countFn) ProcessElement(ctx context.Context, p Published) {
+	fn.records.Inc(ctx, p.Records)
+	fn.rejects.Inc(ctx, p.Rejects)
+	fn.slices.Inc(ctx, int64(p.Slices))
+}
+
+// errStopped is what a pipeline that follows the log ends with if nobody cancelled it.
+var errStopped = errors.New("the pipeline ended by itself")

@@ -1,0 +1,209 @@
+package speed
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas/slice"
+)
+
+// maxSlice is how many records one slice covers at most: what is lost to a crash, and what a question can skip at once.
+const maxSlice = 1 << 20
+
+// Published is what one flush put into the log.
+type Published struct {
+	Partition        int32
+	From, To         int64
+	Records, Rejects int64
+	Slices           int // one a view
+}
+
+// work is what a worker must know.
+type work struct {
+	Config  kafkalog.Config
+	Spec    kernel.Spec
+	TopicID string
+}
+
+// sliceFn turns chunks into slices. It is one DoFn for Slice and Publish: a partial never crosses a stage.
+type sliceFn struct {
+	Work []byte // JSON of a work: Beam's schemas cannot describe a type that contains itself, as a topic's do
+
+	work   work
+	log    *kafkalog.Log
+	kernel *kernel.Kernel
+	open   map[int32]*Published // what the kernel has of each partition and is not published
+}
+
+// Setup opens the kernel and the log.
+func (fn *sliceFn) Setup(ctx context.Context) (err error) {
+	fn.open = map[int32]*Published{}
+	if err = json.Unmarshal(fn.Work, &fn.work); err != nil {
+		return err
+	}
+	if fn.log, err = kafkalog.Open(fn.work.Config); err != nil {
+		return err
+	}
+	fn.kernel, err = kernel.New(ctx, fn.work.Spec)
+	return err
+}
+
+// Teardown frees them.
+func (fn *sliceFn) Teardown() error {
+	if fn.kernel != nil {
+		fn.kernel.Close()
+	}
+	if fn.log == nil {
+		return nil
+	}
+	return fn.log.Close()
+}
+
+// StartBundle forgets what a bundle that failed has left: the source reads it again.
+func (fn *sliceFn) StartBundle(ctx context.Context, _ func(Published)) error {
+	if len(fn.open) == 0 {
+		return nil
+	}
+	clear(fn.open)
+	left, err := fn.kernel.Flush(ctx)
+	for _, p := range left {
+		p.Rows.Release()
+	}
+	return err
+}
+
+// ProcessElement adds a chunk to the slices of its partition.
+func (fn *sliceFn) ProcessElement(ctx context.Context, c *kafkalog.Chunk, emit func(Published)) error {
+	defer c.Release()
+	o := fn.open[c.Partition]
+	if o != nil && (o.To != c.From || o.To-o.From >= maxSlice) {
+		if err := fn.publish(ctx, emit); err != nil {
+			return err
+		}
+		o = nil
+	}
+	if o == nil {
+		o = &Published{Partition: c.Partition, From: c.From}
+		fn.open[c.Partition] = o
+	}
+	rejects, err := fn.kernel.Add(ctx, c)
+	if err != nil {
+		return fmt.Errorf("slice %s %s: %w", c.Topic, c.Range, err)
+	}
+	o.To = c.To
+	o.Records += int64(len(c.Records) - len(rejects))
+	o.Rejects += int64(len(rejects))
+	return nil
+}
+
+// FinishBundle publishes what the bundle has read.
+func (fn *sliceFn) FinishBundle(ctx context.Context, emit func(Published)) error {
+	return fn.publish(ctx, emit)
+}
+
+// publish appends the slices of every partition.
+func (fn *sliceFn) publish(ctx context.Context, emit func(Published)) error {
+	if len(fn.open) == 0 {
+		return nil
+	}
+	partials, err := fn.kernel.Flush(ctx)
+	if err != nil {
+		return fmt.Errorf("slice %s: %w", fn.work.Spec.Topic.Name, err)
+	}
+	messages := map[int32][]kafkalog.Message{}
+	for _, p := range partials {
+		if err == nil {
+			var m kafkalog.Message
+			if m, err = fn.message(p); err == nil {
+				messages[p.Partition] = append(messages[p.Partition], m)
+			}
+		}
+		p.Rows.Release()
+	}
+	if err != nil {
+		return fmt.Errorf("slice %s: %w", fn.work.Spec.Topic.Name, err)
+	}
+	for _, part := range slices.Sorted(maps.Keys(fn.open)) {
+		o := fn.open[part]
+		if o.Slices, err = fn.append(ctx, messages[part]); err != nil {
+			return fmt.Errorf("publish slices of %s[%d]@[%d,%d): %w", fn.work.Spec.Topic.Name, part, o.From, o.To, err)
+		}
+		emit(*o)
+	}
+	clear(fn.open)
+	return nil
+}
+
+// append publishes one partition's slices. One too large for the broker is left out: the log's records stand in for it,
+// and Published.Slices tells.
+func (fn *sliceFn) append(ctx context.Context, messages []kafkalog.Message) (published int, err error) {
+	topic := slice.Topic(fn.work.Spec.Topic.Name)
+	if err = fn.log.Publish(ctx, topic, messages); !errors.Is(err, kafkalog.ErrTooLarge) {
+		return len(messages), err
+	}
+	for _, m := range messages {
+		err := fn.log.Publish(ctx, topic, []kafkalog.Message{m})
+		if err == nil {
+			published++
+		} else if !errors.Is(err, kafkalog.ErrTooLarge) {
+			return published, err
+		}
+	}
+	return published, nil
+}
+
+func (fn *sliceFn) message(p kernel.Partial) (kafkalog.Message, error) {
+	payload, err := encode(p.Rows)
+	o := fn.open[p.Partition]
+	return kafkalog.Message{Partition: p.Partition, Key: []byte(p.View.Name), Value: slice.Encode(&slice.Slice{
+		Definition: p.View.Definition, TopicID: fn.work.TopicID, Partition: p.Partition, From: o.From, To: o.To,
+		Records: o.Records, Rejects: o.Rejects, Payload: payload,
+	})}, err
+}
+
+// encode writes state rows as an Arrow IPC stream.
+func encode(rows arrow.RecordBatch) ([]byte, error) {
+	var b bytes.Buffer
+	w := ipc.NewWriter(&b, ipc.WithSchema(rows.Schema()))
+	err := errors.Join(w.Write(rows), w.Close())
+	return b.Bytes(), err
+}
+
+// want is what the views need of each record beside its value.
+func want(in *Input) kafkalog.Want {
+	var w kafkalog.Want
+	for _, v := range in.Views {
+		for column, need := range map[string]kafkalog.Want{"_key": kafkalog.Keys, "_headers": kafkalog.Headers, "_timestamp": kafkalog.Timestamps} {
+			if slices.Contains(v.Wanted[in.Topic.Name], column) {
+				w |= need
+			}
+		}
+	}
+	return w
+}
+
+// spec is the kernel of the topic's views.
+func spec(in *Input) kernel.Spec {
+	var refs []*views.Reference
+	seen := map[string]bool{}
+	for _, v := range in.Views {
+		for _, name := range v.References {
+			if !seen[name] {
+				seen[name] = true
+				refs = append(refs, in.References[name])
+			}
+		}
+	}
+	return kernel.Spec{Topic: in.Topic, Views: in.Views, References: refs, Limits: kernel.Limits{Memory: in.Memory}}
+}
