@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/batch"
-	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas/project"
 )
 
@@ -30,14 +29,8 @@ func runBatch(ctx context.Context, a *app, topics []string) error {
 		return err
 	}
 	defer e.Close()
-	p := e.session.project
-	for _, name := range topics {
-		if p.Topics[name] == nil {
-			return noSuch("topic", name, p.TopicNames(), "topics/"+name+".yaml would declare it")
-		}
-	}
-	if len(topics) == 0 {
-		topics = p.TopicNames()
+	if topics, err = e.topics(topics); err != nil {
+		return err
 	}
 	out := struct {
 		Topics []*batch.Report `json:"topics"`
@@ -63,11 +56,6 @@ func runBatch(ctx context.Context, a *app, topics []string) error {
 
 // cycle is the batch layer's input for a topic.
 func (e *engine) cycle(topic string) *batch.Input {
-	in := &batch.Input{Log: e.log, Store: e.store, Topic: e.session.project.Topics[topic], References: e.catalog.References, Memory: e.session.project.Config.Memory}
-	for _, v := range e.catalog.views {
-		if v.Class == views.Merged && v.Topic == topic {
-			in.Views = append(in.Views, v)
-		}
-	}
-	return in
+	return &batch.Input{Log: e.log, Store: e.store, Topic: e.session.project.Topics[topic], Views: e.merged(topic), References: e.catalog.References,
+		Memory: e.session.project.Config.Memory}
 }

@@ -89,6 +89,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 environment (broker, s
 		newIngest(a),
 		newUp(a),
 		newBatch(a),
+		newSpeed(a),
 		newQuery(a),
 		newVerify(a),
 		newRejects(a),

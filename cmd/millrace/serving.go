@@ -49,9 +49,14 @@ func (a *app) engine(ctx context.Context) (e *engine, err error) {
 	if err = e.prepare(ctx, p); err != nil {
 		return nil, err
 	}
-	e.server = serving.New(serving.Options{Log: e.log, Store: e.store, Compiler: e.compiler, Limits: kernel.Limits{Memory: p.Config.Memory},
-		Definitions: func(context.Context) (*serving.Definitions, error) { return c.definitions(), nil }})
+	e.server = e.serve(func(context.Context) (*serving.Definitions, error) { return c.definitions(), nil })
 	return e, nil
+}
+
+// serve is a serving layer that takes its definitions from a function.
+func (e *engine) serve(definitions func(context.Context) (*serving.Definitions, error)) *serving.Server {
+	return serving.New(serving.Options{Log: e.log, Store: e.store, Compiler: e.compiler, Limits: kernel.Limits{Memory: e.session.project.Config.Memory},
+		Definitions: definitions})
 }
 
 // prepare makes the topics that the broker does not have yet.

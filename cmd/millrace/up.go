@@ -10,18 +10,19 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/millrace/millrace/ingest/broker"
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/schemas/project"
 )
 
 func newUp(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "up",
-		Short: "Run the project in one process until a signal: the broker, and a batch cycle every batch.every",
-		Long: `up keeps the project's broker open, so that verbs and other Kafka clients work side by side, and runs batch cycles on
-their schedule. It prints its addresses when all is ready. SIGTERM and Ctrl-C end it with exit code 0; a cycle that is cut
-short is simply done again.`,
+		Short: "Run the project in one process until a signal: broker, speed layer, batch cycles, jobs and HTTP",
+		Long: `up keeps the project's broker open, so that verbs and other Kafka clients work side by side, publishes slices as
+records come in, and runs batch cycles and jobs on their schedules. It prints its addresses when all is ready. SIGTERM and
+Ctrl-C end it with exit code 0; what is cut short is simply done again.`,
 		Example: `  millrace up
   millrace -C flights up`,
 		Args: cobra.NoArgs,
@@ -55,7 +56,7 @@ func runUp(ctx context.Context, a *app) error {
 	}
 	defer os.Remove(upPath(p))
 	fmt.Fprintf(a.stdout, "millrace is up: Kafka at %s, HTTP at %s; a batch cycle every %s\n", up.Kafka, up.HTTP, p.Config.Batch.Every)
-	err = a.cycles(ctx, e, served)
+	err = a.runLayers(ctx, e, served)
 	if ctx.Err() != nil {
 		err = nil // a signal is how `up` is meant to end
 	}
@@ -64,57 +65,71 @@ func runUp(ctx context.Context, a *app) error {
 	return errors.Join(err, server.Shutdown(last))
 }
 
-// cycles runs a batch cycle of every topic on schedule until ctx ends. A cycle that fails is reported and tried again at
-// its next time: the log keeps what it would have read.
-func (a *app) cycles(ctx context.Context, e *engine, served <-chan error) error {
-	tick := time.NewTicker(e.session.project.Config.Batch.Every)
-	defer tick.Stop()
-	health := time.NewTicker(time.Second)
-	defer health.Stop()
-	for {
+// runLayers runs every layer until ctx ends or one of them cannot go on.
+func (a *app) runLayers(ctx context.Context, e *engine, served <-chan error) error {
+	f := a.fresh(e)
+	layers, ctx := errgroup.WithContext(ctx)
+	layers.Go(func() error { return a.cycles(ctx, f) })
+	layers.Go(func() error { return a.keepSlices(ctx, f, nil) })
+	layers.Go(func() error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-served:
 			return &schemas.Problem{Kind: schemas.Environment, Message: "HTTP", Err: err}
-		case <-health.C:
-			if e.session.own == nil {
-				continue
-			}
-			if err := e.session.own.Fault(); err != nil {
+		}
+	})
+	if e.session.own != nil {
+		layers.Go(func() error { return watchBroker(ctx, e.session.own) })
+	}
+	return layers.Wait()
+}
+
+// watchBroker returns when the embedded broker cannot take records any more.
+func watchBroker(ctx context.Context, b *broker.Broker) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			if err := b.Fault(); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// cycles runs a batch cycle of every topic on schedule until ctx ends. A cycle that fails is reported and tried again at
+// its next time: the log keeps what it would have read.
+func (a *app) cycles(ctx context.Context, f *fresh) error {
+	tick := time.NewTicker(f.now.session.project.Config.Batch.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
 		case <-tick.C:
-			if err := a.cycleAll(ctx, e); err != nil && ctx.Err() == nil {
+			if err := cycleAll(ctx, f); err != nil && ctx.Err() == nil {
 				a.logger().Error("batch cycle", "error", err)
 			}
 		}
 	}
 }
 
-// cycleAll reads the project anew, so that a view added a moment ago gets its partials, and runs one cycle a topic.
-func (a *app) cycleAll(ctx context.Context, e *engine) error {
-	p, found := project.Open(a.dir)
-	if len(found) > 0 {
-		return problems(found)
-	}
-	c, found, err := compile(p)
+// cycleAll runs one cycle a topic, of the project as its files are now. A topic that fails does not keep the others from
+// theirs.
+func cycleAll(ctx context.Context, f *fresh) error {
+	e, err := f.engine(ctx)
 	if err != nil {
 		return err
 	}
-	if len(found) > 0 {
-		return problems(found)
+	for _, name := range e.session.project.TopicNames() {
+		_, cerr := e.cycle(name).Cycle(ctx)
+		err = errors.Join(err, cerr)
 	}
-	now := &engine{session: &session{project: p, brokers: e.session.brokers}, log: e.log, store: e.store, catalog: c}
-	if err := now.prepare(ctx, p); err != nil {
-		return err
-	}
-	for _, name := range p.TopicNames() {
-		if _, err := now.cycle(name).Cycle(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 // health answers /healthz and /readyz: the process listens only once all is ready.
