@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+
 	"github.com/millrace/millrace/pipelines/dataset"
+	"github.com/millrace/millrace/pipelines/runner"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
 )
@@ -22,55 +25,46 @@ type Report struct {
 	Seconds  float64          `json:"seconds"`
 }
 
-// Cycle plans, builds and commits. With nothing new it commits nothing and says so by an unmoved frontier.
+// Cycle plans, and runs the pipeline that builds and commits. With nothing new it commits nothing and says so by an
+// unmoved frontier. Errors: a Problem over store.ErrExist if another cycle committed first.
 func (in *Input) Cycle(ctx context.Context) (*Report, error) {
 	began := time.Now()
 	p, err := in.Plan(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{Topic: in.Topic.Name, From: p.From, To: p.To}
-	if p.Previous != nil {
-		r.Manifest = p.Previous.Sequence
-	}
-	if len(p.Ranges) == 0 && len(p.Missing) == 0 {
-		r.Seconds = time.Since(began).Seconds()
-		return r, nil
-	}
-	next := p.next(in)
-	for _, span := range p.Ranges {
-		b, err := in.Build(ctx, p.Root, span)
-		if err != nil {
+	r := &Report{Topic: in.Topic.Name, From: p.From, To: p.To, Manifest: p.Sequence, Rebuilt: len(p.Missing)}
+	if len(p.Ranges) > 0 || len(p.Missing) > 0 {
+		pipeline, s := beam.NewPipelineWithRoot()
+		if err := in.pipeline(s, p); err != nil {
 			return nil, err
 		}
-		r.Records += b.Data.Records
-		r.Rejects += b.Rejects.Records
-		next.Files = append(next.Files, b.Data)
-		next.Rejects = append(next.Rejects, b.Rejects)
-		next.Partials = append(next.Partials, b.Partials...)
+		if err := runner.Run(ctx, pipeline, "batch-"+in.Topic.Name); err != nil {
+			return nil, uncarry(err)
+		}
+		if err := in.count(ctx, p, r); err != nil {
+			return nil, err
+		}
 	}
-	made, err := in.Rebuild(ctx, p.Root, p.Missing)
-	if err != nil {
-		return nil, err
-	}
-	next.Partials = append(next.Partials, made...)
-	if err := dataset.Commit(ctx, in.Store, p.Root, next); err != nil {
-		return nil, fmt.Errorf("commit %s: %w", in.Topic.Name, err)
-	}
-	r.Manifest, r.Rebuilt, r.Seconds = next.Sequence, len(made), time.Since(began).Seconds()
+	r.Seconds = time.Since(began).Seconds()
 	return r, nil
 }
 
-// next is the previous manifest moved to the plan's end, with all that was committed before. Partials of definitions that
-// no view has any more stay: they answer for the past of a definition that may come back.
-func (p *Plan) next(in *Input) *manifest.Manifest {
-	m := &manifest.Manifest{Topic: in.Topic.Name, TopicID: p.TopicID, Schema: in.Topic.Hash(), Sequence: 1, Start: p.Start, Frontier: p.To,
-		Files: []manifest.File{}, Rejects: []manifest.File{}, Partials: []manifest.Partial{}}
-	if p.Previous != nil {
-		m.Sequence = p.Previous.Sequence + 1
-		m.Files = append(m.Files, p.Previous.Files...)
-		m.Rejects = append(m.Rejects, p.Previous.Rejects...)
-		m.Partials = append(m.Partials, p.Previous.Partials...)
+// count reads from the new manifest what the cycle has added.
+func (in *Input) count(ctx context.Context, p *Plan, r *Report) error {
+	r.Manifest = p.Sequence + 1
+	m, err := dataset.Read(ctx, in.Store, p.Root, p.Root+manifest.Name(r.Manifest))
+	if err != nil {
+		return fmt.Errorf("report %s: %w", in.Topic.Name, err)
 	}
-	return m
+	added := func(files []manifest.File) (n int64) {
+		for _, f := range files {
+			if f.From >= p.From[f.Partition] {
+				n += f.Records
+			}
+		}
+		return n
+	}
+	r.Records, r.Rejects = added(m.Files), added(m.Rejects)
+	return nil
 }

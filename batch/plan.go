@@ -31,6 +31,7 @@ type Plan struct {
 	Root     string
 	TopicID  string
 	Previous *manifest.Manifest // nil: this is the first
+	Sequence int64              // of Previous; 0: there is none
 	Start    schemas.Frontier
 	From, To schemas.Frontier
 	Ranges   []schemas.Range // tile [From, To)
@@ -58,6 +59,7 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 		return nil, fmt.Errorf("plan %s: %w", in.Topic.Name, err)
 	}
 	if p.Previous != nil {
+		p.Sequence = p.Previous.Sequence
 		for part, offset := range p.Previous.Frontier {
 			p.Start[part], p.From[part] = p.Previous.Start[part], offset
 			if start[part] > offset {

@@ -5,6 +5,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,31 +116,34 @@ func wait(ctx context.Context, client jobpb.JobServiceClient, id string) error {
 	if err != nil {
 		return err
 	}
-	last := ""
+	why, failed := "", false
 	for {
 		m, err := stream.Recv()
-		if ctx.Err() != nil && err != nil {
+		if err != nil && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if errors.Is(err, io.EOF) {
-			return errors.New("the job's messages ended before the job did: " + last)
+			return errors.New("the job's messages ended without its error: " + why)
 		}
 		if err != nil {
 			return err
 		}
 		if text := m.GetMessageResponse(); text.GetImportance() >= jobpb.JobMessage_JOB_MESSAGE_ERROR {
-			last = text.GetMessageText()
+			why = text.GetMessageText()
 		}
 		switch m.GetStateResponse().GetState() {
 		case jobpb.JobState_DONE, jobpb.JobState_DRAINED:
 			return ctx.Err()
 		case jobpb.JobState_CANCELLED:
-			return context.Cause(ctx)
+			return cmp.Or(ctx.Err(), errors.New("the job was cancelled"))
 		case jobpb.JobState_FAILED:
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return errors.New(last)
+			failed = true
+		}
+		if failed && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if failed && why != "" { // the two come in either order
+			return errors.New(why)
 		}
 	}
 }

@@ -21,6 +21,8 @@ const temporary = ".writing-"
 // (which fails if the name is taken), and the folder is synced.
 type folder struct{ root string }
 
+func (f *folder) URL() string { return f.root }
+
 func (f *folder) Get(_ context.Context, name string) ([]byte, error) {
 	path, err := f.path(name)
 	if err != nil {
@@ -122,7 +124,7 @@ func (f *folder) path(name string) (string, error) {
 	if clean := strings.TrimSuffix(name, "/"); !filepath.IsLocal(clean) || strings.Contains(clean, `\`) {
 		return "", fmt.Errorf("store: %q is not a name", name)
 	}
-	return filepath.Abs(filepath.Join(f.root, filepath.FromSlash(name)))
+	return filepath.Join(f.root, filepath.FromSlash(name)), nil
 }
 
 func (f *folder) copyIn(name, local string) error {

@@ -6,6 +6,7 @@ package store
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 
 	"github.com/millrace/millrace/schemas"
@@ -26,6 +27,7 @@ type Info struct {
 // Store holds files by slash-separated names. Safe for concurrent use. Errors: ErrNotExist, ErrExist, and Problems of
 // kind Environment where a person must make room or give access.
 type Store interface {
+	URL() string // what Open opens this store with, in another process too
 	Get(ctx context.Context, name string) ([]byte, error)
 	Put(ctx context.Context, name string, data []byte) error         // replaces
 	Create(ctx context.Context, name string, data []byte) error      // only if absent, else ErrExist
@@ -43,6 +45,10 @@ func Open(url string) (Store, error) {
 	}
 	if path == "" {
 		return nil, &schemas.Problem{Kind: schemas.Usage, Message: "store: no folder given", Hint: "set store: to a folder, like ./data"}
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, &schemas.Problem{Kind: schemas.Environment, Message: "store " + url, Err: err, Hint: "set store: to an absolute folder"}
 	}
 	return &folder{root: path}, nil
 }

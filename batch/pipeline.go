@@ -1,0 +1,232 @@
+package batch
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+
+	"github.com/millrace/millrace/pipelines/dataset"
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/manifest"
+)
+
+// Beam finds the types of a pipeline by their registration.
+func init() {
+	beam.RegisterType(reflect.TypeFor[work]())
+	register.DoFn3x1[context.Context, []byte, func([]byte), error](&buildFn{})
+	register.DoFn3x1[context.Context, int, func(*[]byte) bool, error](&commitFn{})
+	register.Emitter1[[]byte]()
+	register.Iter1[[]byte]()
+}
+
+// work is what a worker must know. Its fields are JSON: Beam's schemas cannot describe a type that contains itself, as a
+// topic's do.
+type work struct {
+	Input []byte // of a portable
+	Plan  []byte // of a Plan without its Previous, which the worker reads from the store
+}
+
+// portable is an Input on its way to a worker.
+type portable struct {
+	Log        kafkalog.Config
+	Store      string
+	Topic      *schemas.Topic
+	Views      []*views.View
+	References map[string]*views.Reference
+	Memory     string
+	Scratch    string
+}
+
+// task is one piece of a cycle: a range to build, or a partial that a committed range lacks.
+type task struct {
+	Range   *schemas.Range `json:"range,omitempty"`
+	Missing *Missing       `json:"missing,omitempty"`
+}
+
+// result is what a task has stored.
+type result struct {
+	Built    *Built             `json:"built,omitempty"`
+	Partials []manifest.Partial `json:"partials,omitempty"`
+}
+
+// pipeline is a cycle as Beam runs it: the plan's tasks -> Build -> gather -> Commit. Data stays within a task; what
+// crosses a stage are descriptions of files.
+func (in *Input) pipeline(s beam.Scope, p *Plan) error {
+	w, err := in.pack(p)
+	if err != nil {
+		return err
+	}
+	var tasks [][]byte
+	for i := range p.Ranges {
+		text, err := json.Marshal(task{Range: &p.Ranges[i]})
+		if err != nil {
+			return err
+		}
+		tasks = append(tasks, text)
+	}
+	for i := range p.Missing {
+		text, err := json.Marshal(task{Missing: &p.Missing[i]})
+		if err != nil {
+			return err
+		}
+		tasks = append(tasks, text)
+	}
+	built := beam.ParDo(s, &buildFn{Work: w}, beam.Reshuffle(s, beam.CreateList(s, tasks)))
+	beam.ParDo0(s, &commitFn{Work: w}, beam.GroupByKey(s, beam.AddFixedKey(s, built)))
+	return nil
+}
+
+func (in *Input) pack(p *Plan) (w work, err error) {
+	if w.Input, err = json.Marshal(portable{in.Log.Config(), in.Store.URL(), in.Topic, in.Views, in.References, in.Memory, in.Scratch}); err != nil {
+		return w, fmt.Errorf("cycle of %s: %w", in.Topic.Name, err)
+	}
+	slim := *p
+	slim.Previous, slim.Ranges, slim.Missing = nil, nil, nil
+	if w.Plan, err = json.Marshal(slim); err != nil {
+		return w, fmt.Errorf("cycle of %s: %w", in.Topic.Name, err)
+	}
+	return w, nil
+}
+
+// unpack is the input and the plan at the worker. The caller closes the input's log.
+func (w work) unpack() (*Input, *Plan, error) {
+	var from portable
+	p := &Plan{}
+	if err := json.Unmarshal(w.Input, &from); err != nil {
+		return nil, nil, err
+	}
+	if err := json.Unmarshal(w.Plan, p); err != nil {
+		return nil, nil, err
+	}
+	in := &Input{Topic: from.Topic, Views: from.Views, References: from.References, Memory: from.Memory, Scratch: from.Scratch}
+	var err error
+	if in.Store, err = store.Open(from.Store); err != nil {
+		return nil, nil, err
+	}
+	in.Log, err = kafkalog.Open(from.Log)
+	return in, p, err
+}
+
+// buildFn does one task.
+type buildFn struct {
+	Work work
+
+	in   *Input
+	plan *Plan
+}
+
+// Setup connects to the log and the store.
+func (fn *buildFn) Setup() (err error) {
+	fn.in, fn.plan, err = fn.Work.unpack()
+	return carry(err)
+}
+
+// Teardown gives the log up.
+func (fn *buildFn) Teardown() error {
+	if fn.in == nil {
+		return nil
+	}
+	return fn.in.Log.Close()
+}
+
+// ProcessElement builds and emits the descriptions of what it stored.
+func (fn *buildFn) ProcessElement(ctx context.Context, text []byte, emit func([]byte)) error {
+	var t task
+	var r result
+	err := json.Unmarshal(text, &t)
+	switch {
+	case err != nil:
+	case t.Range != nil:
+		r.Built, err = fn.in.Build(ctx, fn.plan.Root, *t.Range)
+	default:
+		r.Partials, err = fn.in.Rebuild(ctx, fn.plan.Root, []Missing{*t.Missing})
+	}
+	if err != nil {
+		return carry(err)
+	}
+	if text, err = json.Marshal(r); err != nil {
+		return carry(err)
+	}
+	emit(text)
+	return nil
+}
+
+// commitFn gathers what was built into the next manifest.
+type commitFn struct {
+	Work work
+}
+
+// ProcessElement gets every result of the cycle under one key and commits.
+func (fn *commitFn) ProcessElement(ctx context.Context, _ int, next func(*[]byte) bool) error {
+	in, plan, err := fn.Work.unpack()
+	if err != nil {
+		return carry(err)
+	}
+	defer in.Log.Close()
+	var results []result
+	for text := []byte(nil); next(&text); text = nil {
+		var r result
+		if err := json.Unmarshal(text, &r); err != nil {
+			return carry(err)
+		}
+		results = append(results, r)
+	}
+	return carry(in.Commit(ctx, plan, results))
+}
+
+// Commit creates the manifest that follows on the plan's. Errors: a Problem over store.ErrExist if another cycle did.
+func (in *Input) Commit(ctx context.Context, p *Plan, results []result) error {
+	var previous *manifest.Manifest
+	if p.Sequence > 0 {
+		var err error
+		if previous, err = dataset.Read(ctx, in.Store, p.Root, p.Root+manifest.Name(p.Sequence)); err != nil {
+			return fmt.Errorf("commit %s: %w", in.Topic.Name, err)
+		}
+	}
+	m := p.next(in, previous)
+	var partials []manifest.Partial
+	for _, r := range results {
+		if r.Built != nil {
+			m.Files = append(m.Files, r.Built.Data)
+			m.Rejects = append(m.Rejects, r.Built.Rejects)
+			partials = append(partials, r.Built.Partials...)
+		}
+		partials = append(partials, r.Partials...)
+	}
+	// Results come in any order; the same cycle makes the same manifest.
+	byRange := func(a, b schemas.Range) int {
+		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.From, b.From))
+	}
+	slices.SortFunc(m.Files, func(a, b manifest.File) int { return byRange(a.Range(), b.Range()) })
+	slices.SortFunc(m.Rejects, func(a, b manifest.File) int { return byRange(a.Range(), b.Range()) })
+	slices.SortFunc(partials, func(a, b manifest.Partial) int {
+		return cmp.Or(cmp.Compare(a.View, b.View), cmp.Compare(a.Definition, b.Definition), byRange(a.Range(), b.Range()))
+	})
+	m.Partials = append(m.Partials, partials...)
+	if err := dataset.Commit(ctx, in.Store, p.Root, m); err != nil {
+		return fmt.Errorf("commit %s: %w", in.Topic.Name, err)
+	}
+	return nil
+}
+
+// next is the previous manifest moved to the plan's end, with all that was committed before. Partials of definitions that
+// no view has any more stay: they answer for the past of a definition that may come back.
+func (p *Plan) next(in *Input, previous *manifest.Manifest) *manifest.Manifest {
+	m := &manifest.Manifest{Topic: in.Topic.Name, TopicID: p.TopicID, Schema: in.Topic.Hash(), Sequence: p.Sequence + 1, Start: p.Start, Frontier: p.To,
+		Files: []manifest.File{}, Rejects: []manifest.File{}, Partials: []manifest.Partial{}}
+	if previous != nil {
+		m.Files = append(m.Files, previous.Files...)
+		m.Rejects = append(m.Rejects, previous.Rejects...)
+		m.Partials = append(m.Partials, previous.Partials...)
+	}
+	return m
+}
