@@ -89,6 +89,22 @@ func (in *Input) published(ctx context.Context, topicID string, from, to schemas
 	return have, nil
 }
 
+// segmentBytes is the size of the slices topic's segments, small because Kafka drops old slices by whole segments.
+const segmentBytes = "16777216"
+
+// Trim drops the slices below the batch layer's frontier.
+func (in *Input) Trim(ctx context.Context) error {
+	info, err := in.Log.Topic(ctx, in.Topic.Name)
+	if err != nil {
+		return fmt.Errorf("trim slices of %s: %w", in.Topic.Name, err)
+	}
+	m, err := dataset.Newest(ctx, in.Store, manifest.Root(in.Topic.Name, info.ID, in.Topic.Hash()))
+	if err != nil || m == nil {
+		return err
+	}
+	return slicelog.Trim(ctx, in.Log, in.Topic.Name, info.ID, m.Frontier)
+}
+
 // prepare makes the topic of the slices, with a partition for each of the topic's.
 func (in *Input) prepare(ctx context.Context) error {
 	info, err := in.Log.Topic(ctx, in.Topic.Name)
@@ -99,5 +115,5 @@ func (in *Input) prepare(ctx context.Context) error {
 	if _, err := in.Log.Topic(ctx, name); !errors.Is(err, kafkalog.ErrNoTopic) {
 		return err
 	}
-	return in.Log.CreateTopic(ctx, name, int(info.Partitions), nil)
+	return in.Log.CreateTopic(ctx, name, int(info.Partitions), map[string]string{"segment.bytes": segmentBytes})
 }

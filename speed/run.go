@@ -29,6 +29,7 @@ const (
 	bundle     = time.Second // from one slice of a partition to the next, while records come
 	fetchWait  = 100 * time.Millisecond
 	fetchBytes = 256 << 10        // a busy topic is read in pieces of that size
+	trimEvery  = time.Minute      // old slices are dropped that often
 	restMin    = time.Second      // before a pipeline that failed is started again
 	restMax    = 30 * time.Second // at most, when it fails again and again
 )
@@ -81,7 +82,26 @@ func (in *Input) run(ctx context.Context, to int64) error {
 	if err := in.build(s, plan.TopicID, ranges); err != nil {
 		return err
 	}
+	trimming, stop := context.WithCancel(ctx)
+	defer stop()
+	go in.keepTrimmed(trimming)
 	return runner.Run(ctx, p, "speed-"+in.Topic.Name)
+}
+
+// keepTrimmed drops old slices now and then until ctx ends.
+func (in *Input) keepTrimmed(ctx context.Context) {
+	tick := time.NewTicker(trimEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := in.Trim(ctx); err != nil && ctx.Err() == nil {
+				in.Logger.WarnContext(ctx, "old slices stay in the log", "topic", in.Topic.Name, "error", err)
+			}
+		}
+	}
 }
 
 // bounded ends the ranges where the log ends now.

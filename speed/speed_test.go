@@ -11,11 +11,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/slicelog"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/manifest"
 	"github.com/millrace/millrace/schemas/slice"
 )
 
@@ -213,6 +215,40 @@ func TestPlanBeginsAtTheFirstGapOfAnyView(t *testing.T) {
 		for _, p := range plan.Ranges {
 			if p.From != from {
 				t.Errorf("with %d views: %s, want a beginning at %d", n, p, from)
+			}
+		}
+	}
+}
+
+// Slices below the frontier are dropped, those above it stay, and a later CatchUp goes on as if nothing had been.
+func TestTrimDropsWhatACycleCovers(t *testing.T) {
+	r := newRig(t)
+	for range 3 {
+		r.send(t, 100)
+		if err := r.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := &manifest.Manifest{Topic: "t", TopicID: r.topicID, Schema: r.Topic.Hash(), Sequence: 1, Start: schemas.Frontier{}, Frontier: schemas.Frontier{}, Partials: []manifest.Partial{}}
+	for p := range int32(partitions) {
+		m.Frontier[p] = 200
+		f := manifest.File{Partition: p, To: 200}
+		m.Files, m.Rejects = append(m.Files, f), append(m.Rejects, f)
+	}
+	if err := dataset.Commit(t.Context(), r.Store, manifest.Root("t", r.topicID, r.Topic.Hash()), m); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Trim(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range r.Views {
+		left := r.slices(t, v)
+		if len(left) != partitions {
+			t.Errorf("%s: %d slices are left, want one a partition", v.Name, len(left))
+		}
+		for _, s := range left {
+			if s.From != 200 || s.To != 300 {
+				t.Errorf("%s: %s is left", v.Name, s.Range())
 			}
 		}
 	}

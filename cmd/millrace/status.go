@@ -14,7 +14,7 @@ import (
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
-	"github.com/millrace/millrace/schemas/project"
+	"github.com/millrace/millrace/speed"
 )
 
 func newStatus(a *app) *cobra.Command {
@@ -41,6 +41,13 @@ type topicStatus struct {
 	Start schemas.Frontier `json:"start"`        // the first offsets still in the log
 	End   schemas.Frontier `json:"end"`
 	Batch batchStatus      `json:"batch"`
+	Speed speedStatus      `json:"speed"`
+}
+
+// speedStatus is how far the speed layer is above the batch layer's frontier.
+type speedStatus struct {
+	Frontier schemas.Frontier `json:"frontier"` // up to here every merged view has a partial or a slice
+	Lag      int64            `json:"lag"`      // offsets between it and the log's end: read raw by a question
 }
 
 // batchStatus is how far the batch layer is.
@@ -55,31 +62,24 @@ type batchStatus struct {
 }
 
 func runStatus(ctx context.Context, a *app) error {
-	p, found := project.Open(a.dir)
-	if len(found) > 0 {
-		return problems(found)
-	}
-	s, err := a.connect(ctx, p)
+	p, c, err := a.open()
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	log, err := s.log()
-	if err != nil {
+	e := &engine{catalog: c}
+	defer e.Close()
+	if e.session, err = a.connect(ctx, p); err != nil {
 		return err
 	}
-	defer log.Close()
-	st, err := store.Open(p.Config.Store)
-	if err != nil {
+	if e.log, err = e.session.log(); err != nil {
 		return err
 	}
-	out := status{Up: s.up, Topics: []topicStatus{}}
-	for _, name := range p.TopicNames() {
-		t, err := readTopicStatus(ctx, log, st, p.Topics[name])
-		if err != nil {
-			return err
-		}
-		out.Topics = append(out.Topics, t)
+	if e.store, err = store.Open(p.Config.Store); err != nil {
+		return err
+	}
+	out, err := a.status(ctx, e)
+	if err != nil {
+		return err
 	}
 	if a.json {
 		return a.printJSON(out)
@@ -87,8 +87,42 @@ func runStatus(ctx context.Context, a *app) error {
 	return a.printStatus(out)
 }
 
+// status looks at every topic; none is made.
+func (a *app) status(ctx context.Context, e *engine) (status, error) {
+	out := status{Up: e.session.up, Topics: []topicStatus{}}
+	for _, name := range e.session.project.TopicNames() {
+		t, err := readTopicStatus(ctx, e.log, e.store, e.session.project.Topics[name])
+		if err == nil && t.ID != "" {
+			t.Speed, err = readSpeedStatus(ctx, e.slicing(a, name), t)
+		}
+		if err != nil {
+			return out, err
+		}
+		out.Topics = append(out.Topics, t)
+	}
+	return out, nil
+}
+
+// readSpeedStatus finds where the slices end. A topic without merged views needs none.
+func readSpeedStatus(ctx context.Context, in *speed.Input, t topicStatus) (speedStatus, error) {
+	out := speedStatus{Frontier: schemas.Frontier{}}
+	if len(in.Views) == 0 {
+		return out, nil
+	}
+	plan, err := in.Plan(ctx)
+	if err != nil {
+		return out, err
+	}
+	for _, r := range plan.Ranges {
+		out.Frontier[r.Partition] = r.From
+		out.Lag += max(0, t.End[r.Partition]-r.From)
+	}
+	return out, nil
+}
+
 func readTopicStatus(ctx context.Context, log *kafkalog.Log, st store.Store, topic *schemas.Topic) (topicStatus, error) {
-	out := topicStatus{Topic: topic.Name, Start: schemas.Frontier{}, End: schemas.Frontier{}, Batch: batchStatus{Frontier: schemas.Frontier{}}}
+	out := topicStatus{Topic: topic.Name, Start: schemas.Frontier{}, End: schemas.Frontier{}, Batch: batchStatus{Frontier: schemas.Frontier{}},
+		Speed: speedStatus{Frontier: schemas.Frontier{}}}
 	t, err := log.Topic(ctx, topic.Name)
 	if errors.Is(err, kafkalog.ErrNoTopic) {
 		return out, nil
@@ -133,21 +167,25 @@ func (a *app) printStatus(s status) error {
 		fmt.Fprintf(a.stdout, "no `millrace up` runs here\n\n")
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "topic\tin the log\tin batch\trejects\tlag\tbatch newest\t\n")
+	fmt.Fprintf(w, "topic\tin the log\tin batch\trejects\tbatch lag\tspeed lag\tbatch newest\t\n")
 	for _, t := range s.Topics {
 		if t.ID == "" {
-			fmt.Fprintf(w, "%s\tnot there yet\t\t\t\t\t\n", t.Topic)
+			fmt.Fprintf(w, "%s\tnot there yet\t\t\t\t\t\t\n", t.Topic)
 			continue
 		}
 		newest := "-"
 		if t.Batch.Newest != nil {
 			newest = t.Batch.Newest.Format("2006-01-02 15:04:05")
 		}
+		behind := "-" // no merged view needs slices
+		if len(t.Speed.Frontier) > 0 {
+			behind = thousands(t.Speed.Lag)
+		}
 		var held int64
 		for _, r := range t.Start.Ranges(t.End) {
 			held += r.Len()
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", t.Topic, thousands(held), thousands(t.Batch.Records), thousands(t.Batch.Rejects), thousands(t.Batch.Lag), newest)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", t.Topic, thousands(held), thousands(t.Batch.Records), thousands(t.Batch.Rejects), thousands(t.Batch.Lag), behind, newest)
 	}
 	return w.Flush()
 }

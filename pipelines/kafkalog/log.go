@@ -116,6 +116,25 @@ func (l *Log) OffsetsAt(ctx context.Context, topic string, t time.Time) (schemas
 	})
 }
 
+// DeleteBefore drops each partition's records below the offset; a partition that is not named keeps all.
+func (l *Log) DeleteBefore(ctx context.Context, topic string, keep schemas.Frontier) error {
+	if len(keep) == 0 {
+		return nil
+	}
+	offsets := kadm.Offsets{}
+	for p, at := range keep {
+		offsets.AddOffset(topic, p, at, -1)
+	}
+	deleted, err := l.admin.DeleteRecords(ctx, offsets)
+	if err == nil {
+		err = deleted.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("delete records of %s: %w", topic, l.unreachable(err))
+	}
+	return nil
+}
+
 func (l *Log) list(ctx context.Context, topic string, ask func(context.Context, ...string) (kadm.ListedOffsets, error)) (schemas.Frontier, error) {
 	all, err := ask(ctx, topic)
 	if err == nil {

@@ -1,4 +1,4 @@
-// Package slicelog reads back the slices that the speed layer published.
+// Package slicelog reads back the slices that the speed layer published, and drops those that no question needs any more.
 package slicelog
 
 import (
@@ -38,15 +38,49 @@ func Read(ctx context.Context, l *kafkalog.Log, topic, topicID string, from, to 
 			return nil, fmt.Errorf("slices of %s[%d]: %w", topic, p, err)
 		}
 		r := schemas.Range{Partition: p, From: max(first[p], begin), To: end[p]}
-		if err := read(ctx, l, name, r, func(s *slice.Slice) {
-			if wanted[s.Definition] && s.TopicID == topicID && s.Partition == p && s.From >= from[p] && s.To <= to[p] {
+		if err := read(ctx, l, name, r, func(_ int64, s *slice.Slice) bool {
+			if s != nil && wanted[s.Definition] && s.TopicID == topicID && s.Partition == p && s.From >= from[p] && s.To <= to[p] {
 				out = append(out, *s)
 			}
+			return true
 		}); err != nil {
 			return nil, fmt.Errorf("slices of %s[%d]: %w", topic, p, err)
 		}
 	}
 	return out, nil
+}
+
+// Trim deletes the slices at the beginning of the log that lie below the frontier: the partials of a cycle answer for what
+// they cover. Those of a topic that was deleted and made again go too. Each partition keeps its last message.
+func Trim(ctx context.Context, l *kafkalog.Log, topic, topicID string, below schemas.Frontier) error {
+	name := slice.Topic(topic)
+	first, end, err := l.Offsets(ctx, name)
+	if errors.Is(err, kafkalog.ErrNoTopic) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("trim slices of %s: %w", topic, err)
+	}
+	keep := schemas.Frontier{}
+	for _, p := range end.Partitions() {
+		at := first[p]
+		if err := read(ctx, l, name, schemas.Range{Partition: p, From: at, To: end[p] - 1}, func(offset int64, s *slice.Slice) bool {
+			if s != nil && s.TopicID == topicID && s.To > below[p] {
+				return false
+			}
+			at = offset + 1
+			return true
+		}); err != nil {
+			return fmt.Errorf("trim slices of %s[%d]: %w", topic, p, err)
+		}
+		if at > first[p] {
+			keep[p] = at
+		}
+	}
+	if err := l.DeleteBefore(ctx, name, keep); err != nil {
+		return fmt.Errorf("trim slices of %s: %w", topic, err)
+	}
+	return nil
 }
 
 // since is the slices' offset from which slices of the range can be: none was published before its first record was
@@ -66,7 +100,8 @@ func since(ctx context.Context, l *kafkalog.Log, topic, slices string, r schemas
 	return at[r.Partition], err
 }
 
-func read(ctx context.Context, l *kafkalog.Log, topic string, r schemas.Range, f func(*slice.Slice)) error {
+// read calls f with each message of the range, nil for one that is no slice, until f says false.
+func read(ctx context.Context, l *kafkalog.Log, topic string, r schemas.Range, f func(offset int64, s *slice.Slice) bool) error {
 	reader := l.Read(topic, r, kafkalog.ReadOptions{Want: kafkalog.Keys})
 	defer reader.Close()
 	for {
@@ -85,8 +120,13 @@ func read(ctx context.Context, l *kafkalog.Log, topic string, r schemas.Range, f
 		}
 		for i := range c.Records {
 			// ReadMessage gave the value memory of its own, so it outlives the chunk.
-			if s, err := slice.Decode(c.Records[i].Value); err == nil {
-				f(s)
+			s, err := slice.Decode(c.Records[i].Value)
+			if err != nil {
+				s = nil
+			}
+			if !f(c.Records[i].Offset, s) {
+				c.Release()
+				return nil
 			}
 		}
 		c.Release()
