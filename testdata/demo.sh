@@ -22,18 +22,27 @@ start() {
   up=$!
   for _ in $(seq 300); do
     kill -0 "$up" 2>/dev/null || { cat "$work/up.log" >&2; fail "up ended"; }
-    "$millrace" -C "$project" status --json -q >/dev/null 2>&1 && [ -s "$project/.millrace/up.json" ] && return
+    grep -qs "\"pid\":$up," "$project/.millrace/up.json" && return
     sleep 0.1
   done
   fail "up was not ready within 30 seconds"
+}
+# sliced waits until the speed layer has published up to the log's end.
+sliced() {
+  for _ in $(seq 300); do
+    "$millrace" -C "$project" status --json -q | grep -Eq '"speed":\{"frontier":\{[^}]+\},"lag":0\}' && return
+    sleep 0.1
+  done
+  fail "the speed layer was not done within 30 seconds"
 }
 number() { "$millrace" -C "$project" query -q -f csv "$1" | tail -n 1; }
 
 say "A project is a folder: one topic, ten views, a reference table, a job"
 "$millrace" init "$project" --example flights
+echo "listen: 127.0.0.1:0        # any free port" >>"$project/millrace.yaml"
 run validate
 
-say "One process keeps the broker and runs the cycles"
+say "One process runs it all: the broker, the speed layer, batch cycles, jobs, HTTP"
 start
 sed 's/^/  /' "$work/up.log"
 
@@ -41,11 +50,14 @@ say "Half of the flights, then a batch cycle: Parquet, partials, one manifest"
 run ingest flights "$first"
 run batch
 
-say "The other half, which no cycle has read: ask at once, nothing is missing"
-run ingest flights "$second"
+say "The other half comes in while the speed layer works: no cycle has read it, and nothing is missing"
+run ingest flights "$second" --rate 15000
+sliced
+run status
 run query "SELECT * FROM states LIMIT 5" --certificate "$work/certificate.json"
-echo "and what the answer covers:"
+echo "and what the answer covers (half by the batch layer, the rest by slices and the log):"
 cat "$work/certificate.json"
+grep -q '"batch":{"records":30000,' "$work/certificate.json" || fail "the batch layer should answer for 30,000 records"
 [ "$(number 'SELECT count(*) FROM flights')" = 60000 ] || fail "there should be 60,000 flights"
 run verify
 
@@ -54,7 +66,7 @@ say "kill -9 in the middle of an ingest"
 ingest=$!
 sleep 1.5
 kill -9 "$up"
-echo "up was killed"
+wait "$up" 2>/dev/null || echo "up was killed"
 wait "$ingest" || echo "ingest ended: $(tail -n 1 "$work/ingest.log")"
 
 say "Start again; the same ingest goes on where it stopped, nothing lost, nothing doubled"
@@ -62,6 +74,8 @@ start
 run ingest flights "$first" --id again
 [ "$(number 'SELECT count(*) FROM flights')" = 90000 ] || fail "there should be 90,000 flights, once each"
 run verify
+
+run fsck
 
 kill "$up"; wait "$up" || fail "up did not end well"
 up=
