@@ -39,7 +39,7 @@ number() { "$millrace" -C "$project" query -q -f csv "$1" | tail -n 1; }
 
 say "A project is a folder: one topic, ten views, a reference table, a job"
 "$millrace" init "$project" --example flights
-echo "listen: 127.0.0.1:0        # any free port" >>"$project/millrace.yaml"
+sed -i.default "s/^listen:.*/listen: 127.0.0.1:0        # any free port/" "$project/millrace.yaml"
 run validate
 
 say "One process runs it all: the broker, the speed layer, batch cycles, jobs, HTTP"
