@@ -38,6 +38,8 @@ func (p *Problem) Error() string {
 			}
 		}
 		b.WriteString(": ")
+	} else if p.Line > 0 { // of a text that is in no file, such as a query
+		fmt.Fprintf(&b, "line %d, column %d: ", p.Line, p.Column)
 	}
 	b.WriteString(p.Message)
 	if p.Err != nil {

@@ -44,6 +44,9 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 	if err := checkClockWords(src, query, b.isColumn); err != nil {
 		return nil, err
 	}
+	if err := checkRowID(src, query, b.isColumn); err != nil {
+		return nil, err
+	}
 	if v.Columns, err = c.describe(text); err != nil {
 		return nil, src.bindProblem(err, len("DESCRIBE "), b.columnNames())
 	}

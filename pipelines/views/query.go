@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -82,6 +83,9 @@ func (c *Compiler) Query(text string, known Tables) (*Query, error) {
 		return nil, err
 	}
 	defer c.dropTables()
+	if err := checkRowID(src, a.query, a.isColumn); err != nil {
+		return nil, err
+	}
 	return a.describe(bound)
 }
 
@@ -104,14 +108,15 @@ func (a *adhoc) bindParameters() (bool, error) {
 			return nil, false
 		}
 		name := str(n, "identifier")
+		at := a.src.find(regexp.MustCompile(`\$` + regexp.QuoteMeta(name) + `\b`)) // DuckDB gives it no place
 		value, ok := a.known.Parameters[name]
 		if !ok {
-			failed = a.src.wrong(location(n), fmt.Sprintf("the parameter $%s has no value", name), "give it one, or write the value into the query")
+			failed = a.src.wrong(at, fmt.Sprintf("the parameter $%s has no value", name), "give it one, or write the value into the query")
 			return n, true
 		}
 		e, err := a.c.expr(value)
 		if err != nil || !isConstant(e) {
-			failed = a.src.wrong(location(n), fmt.Sprintf("the value of $%s is not one constant: %s", name, value), "write 5, 'text' or TIMESTAMP '2026-01-01 00:00:00'")
+			failed = a.src.wrong(at, fmt.Sprintf("the value of $%s is not one constant: %s", name, value), "write 5, 'text' or TIMESTAMP '2026-01-01 00:00:00'")
 			return n, true
 		}
 		bound = true
@@ -178,6 +183,15 @@ func (a *adhoc) table(n node) (t Table, cols []Column, ok bool) {
 		return t, cols, ok
 	}
 	return t, nil, false
+}
+
+func (a *adhoc) isColumn(name string) bool {
+	for _, cols := range a.columns {
+		if slices.ContainsFunc(cols, func(c Column) bool { return strings.EqualFold(c.Name, name) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // names lists what may be read, for the nearest one.

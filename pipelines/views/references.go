@@ -77,7 +77,14 @@ func (f *referenceFile) format() string {
 }
 
 func (f *referenceFile) wrong(err error) error {
-	return &schemas.Problem{Kind: schemas.Usage, File: f.path, Message: firstLine(engineError(err).message), Hint: "correct the file, or declare its `fields:` in a .yaml of the same name beside it"}
+	message := engineError(err).message
+	says := firstLine(message)
+	for line := range strings.SplitSeq(message, "\n") { // DuckDB puts the cause below the line it concerns
+		if strings.HasPrefix(line, "Error when converting") {
+			says += ": " + line
+		}
+	}
+	return &schemas.Problem{Kind: schemas.Usage, File: f.path, Message: says, Hint: "correct the file, or declare its `fields:` in a .yaml of the same name beside it"}
 }
 
 func (f *referenceFile) load(name string) (*Reference, error) {

@@ -2,6 +2,7 @@ package views
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -48,16 +49,30 @@ var verbs = map[string]string{
 	"update": "records are never changed; a view can hold the rule instead", "delete": "records are never deleted by a query",
 	"drop": "delete the view's or topic's file", "alter": "edit the topic's file", "explain": "use `millrace query --explain`",
 	"pivot": "use GROUP BY with FILTER: sum(x) FILTER (WHERE k = 'a') AS a", "unpivot": "use UNION ALL, or unnest over a list of structs", "import": "use `millrace ingest TOPIC FILE`",
-	"call": "only SELECT is allowed", "use": "only SELECT is allowed",
+	"call": "ask with a SELECT over topics, views and reference tables", "use": "write schema.table: rejects.TOPIC, batch.VIEW, speed.VIEW",
 }
 
 func (s source) notSelect() error {
 	word := strings.ToLower(firstWord(s.text))
 	hint, known := verbs[word]
 	if !known {
-		return s.wrong(0, "this is not one SELECT", "write one SELECT; PIVOT inside it is not supported, GROUP BY with FILTER does the same")
+		return s.wrong(0, "this is not one SELECT", "write one SELECT and no other statement; instead of PIVOT, use GROUP BY with FILTER")
 	}
 	return s.wrong(max(0, strings.Index(strings.ToLower(s.text), word)), fmt.Sprintf("%s is not allowed, only SELECT is", strings.ToUpper(word)), hint)
+}
+
+// Words whose nodes DuckDB gives no place; they name a place in a message and decide nothing.
+var (
+	sampleWord = regexp.MustCompile(`(?i)\b(USING\s+SAMPLE|TABLESAMPLE)\b`)
+	parameter  = regexp.MustCompile(`\$\w+|\?`)
+)
+
+// find is the byte offset of the first match, -1 if there is none.
+func (s source) find(word *regexp.Regexp) int {
+	if at := word.FindStringIndex(s.text); at != nil {
+		return at[0]
+	}
+	return -1
 }
 
 // firstWord skips white space and comments, only to name the statement in a message.
@@ -93,7 +108,8 @@ func (c *Compiler) checkFunctions(src source, query node, view bool) error {
 			return false
 		}
 		if n["sample"] != nil && view {
-			return refuse(node{}, "a view may not sample: its answer must be the same each time", "remove SAMPLE; a WHERE on hash(_offset) % 100 picks the same records each time")
+			problem = src.wrong(src.find(sampleWord), "a view may not sample: its answer must be the same each time", "remove SAMPLE; a WHERE on hash(_offset) % 100 picks the same records each time")
+			return false
 		}
 		switch str(n, "type") {
 		case "SHOW_REF":
@@ -106,7 +122,8 @@ func (c *Compiler) checkFunctions(src source, query node, view bool) error {
 			}
 		}
 		if str(n, "type") == "VALUE_PARAMETER" && view {
-			return refuse(n, "a view has no parameters", "write the value into the SELECT, or filter when you query the view")
+			problem = src.wrong(src.find(parameter), "a view has no parameters", "write the value into the SELECT, or filter when you query the view")
+			return false
 		}
 		if class(n) != "FUNCTION" && class(n) != "WINDOW" {
 			return true
@@ -128,6 +145,24 @@ func (c *Compiler) changes(n node, name string) bool {
 		return false
 	}
 	return c.volatile[name] || notRepeatable[name] || name == "age" && len(list(n, "children")) == 1
+}
+
+// checkRowID refuses rowid: DuckDB gives one to every table of its own, and it says nothing of a record's place. known
+// says whether any table read has such a column.
+func checkRowID(src source, query node, known func(string) bool) error {
+	var problem error
+	named := known("rowid") // or an alias in the query itself
+	walk(query, func(n node) bool {
+		named = named || strings.EqualFold(str(n, "alias"), "rowid")
+		if names := columnNames(n); class(n) == "COLUMN_REF" && problem == nil && strings.EqualFold(names[len(names)-1], "rowid") {
+			problem = src.wrong(location(n), "rowid is no column here", "a record's place is _partition and _offset")
+		}
+		return true
+	})
+	if named {
+		return nil
+	}
+	return problem
 }
 
 // checkClockWords refuses CURRENT_DATE and its like in a view; known says whether any table read has such a column.
@@ -161,6 +196,8 @@ func (s source) bindProblem(err error, skip int, columns []string) error {
 		if near := schemas.Nearest(e.name, columns); near != "" {
 			hint = fmt.Sprintf("did you mean %s?", near)
 		}
+	case e.subtype == "MISSING_ENTRY" && strings.HasPrefix(message, "Type with name"):
+		message, hint = fmt.Sprintf("there is no type %s", e.name), "types are DuckDB's"
 	case e.subtype == "MISSING_ENTRY" && e.name != "":
 		message = fmt.Sprintf("there is no function %s", e.name)
 		hint = "functions are DuckDB's"
@@ -172,6 +209,8 @@ func (s source) bindProblem(err error, skip int, columns []string) error {
 		hint = "cast the argument to a type the function takes"
 	case strings.Contains(message, "must appear in the GROUP BY"):
 		hint = "add it to GROUP BY, or put an aggregate around it"
+	case strings.HasPrefix(message, "UNNEST not supported"):
+		hint = "put it into FROM: FROM topic, unnest(list) AS u(item)"
 	}
 	return s.wrong(at, message, hint)
 }
@@ -183,6 +222,12 @@ func (s source) unknownTable(n node, known []string, kinds string) error {
 	name := str(n, "table_name")
 	if schema := str(n, "schema_name"); schema != "" {
 		name = schema + "." + name
+	}
+	if catalog := str(n, "catalog_name"); catalog != "" {
+		name = catalog + "." + name
+	}
+	if n["at_clause"] != nil {
+		return s.wrong(location(n), "AT is not supported", "use `millrace query --as-of`")
 	}
 	hint := "known are " + strings.Join(known, ", ")
 	if len(known) == 0 {
