@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
 	"github.com/millrace/millrace/pipelines/kafkalog"
@@ -19,6 +20,7 @@ import (
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
+	"github.com/millrace/millrace/schemas/slice"
 )
 
 // question is one question's DuckDB and what has been brought into it.
@@ -48,7 +50,17 @@ func (q *question) close() {
 // the half: "batch", "speed" or "" for all.
 func (q *question) attachView(ctx context.Context, v *views.View, part string) (string, error) {
 	p := q.pins[v.Topic]
-	c, err := q.server.coverView(ctx, p, v)
+	name := "millrace." + part + "." + v.Name
+	state := name + ".state"
+	if err := q.session.Exec(ctx, fmt.Sprintf("CREATE TABLE %s (%s)", schemas.QuoteIdent(state), declare(v.State))); err != nil {
+		return "", err
+	}
+	shape, err := q.session.Arrow(ctx, "SELECT * FROM "+schemas.QuoteIdent(state))
+	if err != nil {
+		return "", err
+	}
+	defer shape.Release()
+	c, err := q.server.coverView(ctx, p, v, func(s *slice.Slice) bool { return readable(s.Payload, shape.Schema()) })
 	if err != nil {
 		return "", fmt.Errorf("view %s: %w", v.Name, err)
 	}
@@ -62,7 +74,6 @@ func (q *question) attachView(ctx context.Context, v *views.View, part string) (
 	if err != nil {
 		return "", err
 	}
-	name := "millrace." + part + "." + v.Name
 	k, err := kernel.New(ctx, kernel.Spec{Topic: p.topic, Views: []*views.View{v}, References: refs, Together: true, Limits: q.server.opts.Limits})
 	if err != nil {
 		return "", fmt.Errorf("view %s: %w", v.Name, err)
@@ -75,10 +86,6 @@ func (q *question) attachView(ctx context.Context, v *views.View, part string) (
 	}
 	raw, err := q.addRaw(ctx, k, p, c.raw)
 	if err != nil {
-		return "", err
-	}
-	state := name + ".state"
-	if err := q.session.Exec(ctx, fmt.Sprintf("CREATE TABLE %s (%s)", schemas.QuoteIdent(state), declare(v.State))); err != nil {
 		return "", err
 	}
 	partials, err := k.Flush(ctx)
@@ -220,7 +227,7 @@ func (q *question) addRaw(ctx context.Context, k *kernel.Kernel, p *pinned, rang
 // readRaw runs the log's records in the ranges through the kernel.
 func (q *question) readRaw(ctx context.Context, k *kernel.Kernel, p *pinned, ranges []schemas.Range, reject func(*schemas.Reject) error) (n Counts, err error) {
 	for _, r := range ranges {
-		reader := q.server.log.Read(p.topic.Name, r, kafkalog.ReadOptions{Want: kafkalog.Keys | kafkalog.Headers | kafkalog.Timestamps})
+		reader := q.server.log.Read(p.topic.Name, r, kafkalog.ReadOptions{Want: kafkalog.Everything, MaxBytes: q.server.opts.FetchBytes})
 		for {
 			chunk, err := reader.Next(ctx)
 			if errors.Is(err, io.EOF) {
@@ -247,6 +254,22 @@ func (q *question) readRaw(ctx context.Context, k *kernel.Kernel, p *pinned, ran
 		reader.Close()
 	}
 	return n, k.Run(ctx)
+}
+
+// readable says whether a slice's payload is whole and holds state rows of the schema: DuckDB is handed the columns as
+// they lie in memory, so it must not be given others than it was told of.
+func readable(payload []byte, schema *arrow.Schema) bool {
+	r, err := ipc.NewReader(bytes.NewReader(payload))
+	if err != nil {
+		return false
+	}
+	defer r.Release()
+	if !r.Schema().Equal(schema) {
+		return false
+	}
+	for r.Next() {
+	}
+	return r.Err() == nil
 }
 
 func (q *question) attachSlice(ctx context.Context, table string, payload []byte) error {

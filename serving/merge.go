@@ -57,20 +57,26 @@ func (q *question) merge(ctx context.Context, v *views.View, half string) (strin
 
 // recompute is the view's own SELECT over all rows of its topics, which get names that begin with use.
 func (q *question) recompute(ctx context.Context, v *views.View, use string) (string, error) {
+	tables, err := q.rows(ctx, v, use)
+	if err != nil {
+		return "", err
+	}
+	return v.RawSQL(tables), nil
+}
+
+// rows attaches all rows of a view's topics under names that begin with use, and its references.
+func (q *question) rows(ctx context.Context, v *views.View, use string) (map[string]string, error) {
 	tables := map[string]string{}
 	for _, t := range v.Topics {
 		rows, err := q.attachRows(ctx, use+"."+v.Name+"."+t, t, v.Wanted[t])
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		tables[t] = rows
 	}
 	refs, err := q.references(v.References)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if err := q.session.LoadReferences(ctx, refs); err != nil {
-		return "", err
-	}
-	return v.RawSQL(tables), nil
+	return tables, q.session.LoadReferences(ctx, refs)
 }

@@ -97,8 +97,9 @@ func (s *Server) asOf(ctx context.Context, topic, id string, end schemas.Frontie
 	return out, nil
 }
 
-// coverView chooses partials, slices and raw ranges for a merged view, so that they tile [from, to).
-func (s *Server) coverView(ctx context.Context, p *pinned, v *views.View) (*cover, error) {
+// coverView chooses partials, slices and raw ranges for a merged view, so that they tile [from, to). A slice that is not
+// usable is left out: raw records stand in for it.
+func (s *Server) coverView(ctx context.Context, p *pinned, v *views.View, usable func(*slice.Slice) bool) (*cover, error) {
 	c := &cover{}
 	if p.manifest != nil {
 		var have []manifest.Partial
@@ -121,9 +122,15 @@ func (s *Server) coverView(ctx context.Context, p *pinned, v *views.View) (*cove
 	if len(above) == 0 {
 		return c, nil
 	}
-	have, err := s.slices(ctx, p, v)
+	found, err := s.slices(ctx, p, v)
 	if err != nil {
 		return nil, err
+	}
+	var have []slice.Slice
+	for i := range found {
+		if usable(&found[i]) {
+			have = append(have, found[i])
+		}
 	}
 	for _, r := range above {
 		use, gaps := frontier.Cover(r, rangesOf(have, func(sl slice.Slice) schemas.Range {
@@ -142,14 +149,17 @@ func (p *pinned) coverRows() *cover {
 	return &cover{history: p.from.Ranges(p.below), raw: p.above()}
 }
 
-// above is what lies over the frontier and below the end.
-func (p *pinned) above() []schemas.Range {
+// frontier is where the batch layer ends, for each partition; the log's start where it has nothing.
+func (p *pinned) frontier() schemas.Frontier {
 	at := p.from.Clone()
 	for part, offset := range p.below {
 		at[part] = max(at[part], offset)
 	}
-	return at.Ranges(p.to)
+	return at
 }
+
+// above is what lies over the frontier and below the end.
+func (p *pinned) above() []schemas.Range { return p.frontier().Ranges(p.to) }
 
 func rangesOf[T any](items []T, of func(T) schemas.Range) []schemas.Range {
 	out := make([]schemas.Range, len(items))

@@ -25,6 +25,7 @@ type Options struct {
 	Compiler    *views.Compiler
 	Definitions func(context.Context) (*Definitions, error)
 	Limits      kernel.Limits // of each question's DuckDB
+	FetchBytes  int           // of one read from the log; 0 is the log's default
 	Scratch     string        // a folder for spilling and for answers written to files; empty: the system's
 }
 
@@ -40,5 +41,5 @@ func New(o Options) *Server { return &Server{log: o.Log, store: o.Store, opts: o
 
 // slices are the view's slices above the frontier that could be used.
 func (s *Server) slices(ctx context.Context, p *pinned, v *views.View) ([]slice.Slice, error) {
-	return slicelog.Read(ctx, s.log, p.topic.Name, p.id, p.below, p.to, map[string]bool{v.Definition: true})
+	return slicelog.Read(ctx, s.log, p.topic.Name, p.id, p.frontier(), p.to, map[string]bool{v.Definition: true})
 }

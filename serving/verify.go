@@ -4,13 +4,15 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 )
 
-// floatTolerance is the law's: 1e-12 of the larger magnitude.
+// floatTolerance is the law's: 1e-12 of the sum of the magnitudes that went into a floating sum, or of the larger answer
+// where the view has no such measure.
 const floatTolerance = 1e-12
 
 // Verdict is what Verify found of one view.
@@ -44,31 +46,43 @@ func (s *Server) Verify(ctx context.Context, defs *Definitions, v *views.View, a
 	if verdict.Certificate, err = q.certify(ctx); err != nil {
 		return nil, err
 	}
-	recompute, err := q.recompute(ctx, v, "recompute")
+	tables, err := q.rows(ctx, v, "recompute")
 	if err != nil {
 		return nil, err
 	}
-	for table, query := range map[string]string{"merged": "SELECT * FROM " + schemas.QuoteIdent(v.Name), "recompute": recompute} {
-		if err := q.session.Exec(ctx, numbered("millrace_"+table, query, v)); err != nil {
-			return nil, fmt.Errorf("verify %s: %w", v.Name, err)
+	recompute, more := v.RawSQL(tables), []string(nil)
+	if len(v.Measured) > 0 {
+		recompute = v.MagnitudeSQL(tables)
+		for _, i := range v.Measured {
+			more = append(more, magnitudeColumn(i))
 		}
+	}
+	if err := q.session.Exec(ctx, numbered("millrace_merged", "SELECT * FROM "+schemas.QuoteIdent(v.Name), v, nil)); err != nil {
+		return nil, fmt.Errorf("verify %s: %w", v.Name, err)
+	}
+	if err := q.session.Exec(ctx, numbered("millrace_recompute", recompute, v, more)); err != nil {
+		return nil, fmt.Errorf("verify %s: %w", v.Name, err)
 	}
 	return verdict, q.compare(ctx, v, verdict)
 }
 
-// numbered materialises a query with a row number in the order of its columns, floating ones last, so that equal answers
-// get equal numbers.
-func numbered(table, query string, v *views.View) string {
-	var exact, floats []string
+// magnitudeColumn is the recompute's measure of an answer's column.
+func magnitudeColumn(i int) string { return fmt.Sprintf("g%d", i) }
+
+// numbered materialises a query with a row number in the order of its columns, floating ones last and roughly first, so
+// that equal answers get equal numbers. The query gives the view's columns and those in more.
+func numbered(table, query string, v *views.View, more []string) string {
+	var exact, rough, floats []string
 	for i, c := range v.Columns {
 		if isFloat(c.Type) {
+			rough = append(rough, fmt.Sprintf("TRY_CAST(c%d AS FLOAT)", i))
 			floats = append(floats, fmt.Sprintf("c%d", i))
 		} else {
 			exact = append(exact, fmt.Sprintf("c%d", i))
 		}
 	}
 	return fmt.Sprintf("CREATE TABLE %s AS SELECT row_number() OVER (ORDER BY %s) AS n, * FROM (%s) AS t(%s)",
-		table, strings.Join(append(exact, floats...), ", "), query, strings.Join(columnNames(len(v.Columns)), ", "))
+		table, strings.Join(slices.Concat(exact, rough, floats), ", "), query, strings.Join(append(columnNames(len(v.Columns)), more...), ", "))
 }
 
 func (q *question) compare(ctx context.Context, v *views.View, verdict *Verdict) error {
@@ -76,7 +90,11 @@ func (q *question) compare(ctx context.Context, v *views.View, verdict *Verdict)
 	for i, c := range v.Columns {
 		same[i] = fmt.Sprintf("m.c%d IS NOT DISTINCT FROM r.c%[1]d", i)
 		if isFloat(c.Type) {
-			same[i] = fmt.Sprintf("(%s OR abs(m.c%d - r.c%[2]d) <= %g * greatest(abs(m.c%[2]d), abs(r.c%[2]d)))", same[i], i, floatTolerance)
+			measure := fmt.Sprintf("abs(m.c%d), abs(r.c%[1]d)", i)
+			if slices.Contains(v.Measured, i) {
+				measure += ", r." + magnitudeColumn(i)
+			}
+			same[i] = fmt.Sprintf("(%s OR abs(m.c%d - r.c%[2]d) <= %g * greatest(%s))", same[i], i, floatTolerance, measure)
 		}
 	}
 	from := fmt.Sprintf("FROM millrace_merged m FULL JOIN millrace_recompute r USING (n) WHERE m.n IS NULL OR r.n IS NULL OR NOT coalesce(%s, false)", strings.Join(same, " AND "))

@@ -63,14 +63,15 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 
 // build is one compilation under way.
 type build struct {
-	c      *Compiler
-	src    source
-	cat    *Catalog
-	view   *View
-	query  node
-	topics map[string]*schemas.Topic // those read
-	refs   map[string]*Reference
-	tied   bool // some aggregate needs the record's place in the log
+	c       *Compiler
+	src     source
+	cat     *Catalog
+	view    *View
+	query   node
+	topics  map[string]*schemas.Topic // those read
+	refs    map[string]*Reference
+	rawTree node // what Plans.Raw prints
+	tied    bool // some aggregate needs the record's place in the log
 }
 
 func lookup[T any](m map[string]T, name string) (string, T, bool) {

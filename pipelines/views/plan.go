@@ -66,7 +66,10 @@ func (p *planner) plan() error {
 	if err := p.printPlans(final); err != nil {
 		return err
 	}
-	return p.check(final)
+	if err := p.check(final); err != nil {
+		return err
+	}
+	return p.magnitudes()
 }
 
 // expandItems puts aliases of the SELECT list in place where later items use them.

@@ -27,11 +27,11 @@ func (b *build) raw() error {
 	}
 	b.tied = ties.used
 	completeOrder(q, len(b.view.Columns))
-	text, err := b.c.print(q)
+	text, err := b.c.print(clone(q))
 	if err != nil {
 		return err
 	}
-	b.view.Plans.Raw = text
+	b.view.Plans.Raw, b.rawTree = text, q
 	got, err := b.c.describe(b.view.RawSQL(nil))
 	if err != nil {
 		return fmt.Errorf("view %s: raw plan: %s\n%s", b.view.Name, engineError(err).message, b.view.RawSQL(nil))

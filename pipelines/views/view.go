@@ -33,18 +33,19 @@ type Catalog struct {
 // View is a compiled view. It is immutable, safe for concurrent use, and its JSON round-trips.
 type View struct {
 	Name       string              `json:"name"`
-	SQL        string              `json:"sql"`             // the SELECT as DuckDB prints it
-	Class      Class               `json:"class"`           //
-	Reasons    []string            `json:"reasons"`         // why it is raw; empty if merged
-	Topic      string              `json:"topic,omitempty"` // the topic if it reads exactly one
-	Topics     []string            `json:"topics"`          // every topic read, sorted
-	References []string            `json:"references"`      // every reference table read, sorted
-	Columns    []Column            `json:"columns"`         // the answer's
-	Definition string              `json:"definition"`      // 64 hex: what decides the answer; see Compile
-	Wanted     map[string][]string `json:"wanted"`          // topic -> declared and system columns its rows must have, never none
-	State      []Column            `json:"state,omitempty"` // keys first; types are carriers; empty if raw
-	Keys       int                 `json:"keys"`            // how many of State are group keys
-	KeyColumns map[string]string   `json:"key_columns"`     // answer column -> State key that holds it unchanged: a filter on one may be put on the other. Empty under a LIMIT
+	SQL        string              `json:"sql"`                // the SELECT as DuckDB prints it
+	Class      Class               `json:"class"`              //
+	Reasons    []string            `json:"reasons"`            // why it is raw; empty if merged
+	Topic      string              `json:"topic,omitempty"`    // the topic if it reads exactly one
+	Topics     []string            `json:"topics"`             // every topic read, sorted
+	References []string            `json:"references"`         // every reference table read, sorted
+	Columns    []Column            `json:"columns"`            // the answer's
+	Definition string              `json:"definition"`         // 64 hex: what decides the answer; see Compile
+	Wanted     map[string][]string `json:"wanted"`             // topic -> declared and system columns its rows must have, never none
+	State      []Column            `json:"state,omitempty"`    // keys first; types are carriers; empty if raw
+	Keys       int                 `json:"keys"`               // how many of State are group keys
+	KeyColumns map[string]string   `json:"key_columns"`        // answer column -> State key that holds it unchanged: a filter on one may be put on the other. Empty under a LIMIT
+	Measured   []int               `json:"measured,omitempty"` // answer columns that MagnitudeSQL measures
 	Plans      Plans               `json:"plans"`
 }
 
@@ -55,6 +56,8 @@ type Plans struct {
 	Final   string `json:"final,omitempty"`
 	Answer  string `json:"answer,omitempty"`
 	Raw     string `json:"raw"`
+	// Magnitudes is Raw with more columns; see MagnitudeSQL.
+	Magnitudes string `json:"magnitudes,omitempty"`
 }
 
 const (
@@ -82,6 +85,12 @@ func (v *View) AnswerSQL(source string) string { return fill(v.Plans.Answer, sou
 // absent is read under its own name.
 func (v *View) RawSQL(tables map[string]string) string {
 	return fillTables(v.Plans.Raw, append(append([]string(nil), v.Topics...), v.References...), tables)
+}
+
+// MagnitudeSQL is RawSQL with one more column for each of Measured, in that order: the sum of the magnitudes that went
+// into the floating sums of that column, by which its rounding is measured. Empty if nothing is Measured.
+func (v *View) MagnitudeSQL(tables map[string]string) string {
+	return fillTables(v.Plans.Magnitudes, append(append([]string(nil), v.Topics...), v.References...), tables)
 }
 
 func fill(plan, source string) string {

@@ -1,0 +1,90 @@
+package views
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// magnitudes makes the plan that measures rounding. A floating sum depends on the order of its terms by a part of the
+// sum of their magnitudes, which may be far more than a part of the sum itself: 1e15 + 0.1 - 1e15. So two answers are
+// compared by that measure, and the raw SELECT can give it beside each such column.
+func (p *planner) magnitudes() error {
+	v := p.view
+	if slices.ContainsFunc(nodes(list(p.query, "modifiers")), func(m node) bool { return str(m, "type") == "DISTINCT_MODIFIER" }) {
+		return nil // one more column would make other rows of it
+	}
+	q := clone(p.rawTree)
+	var measured []int
+	for i, item := range p.items {
+		if i >= len(v.Columns) || v.Columns[i].Type != "DOUBLE" && v.Columns[i].Type != "FLOAT" || !p.hasAggregate(item) {
+			continue
+		}
+		text, err := p.magnitude(item)
+		if err != nil {
+			return err
+		}
+		e, err := p.c.expr(text)
+		if err != nil {
+			return err
+		}
+		q["select_list"] = append(list(q, "select_list"), withAlias(e, magnitudeName(len(measured))))
+		measured = append(measured, i)
+	}
+	if len(measured) == 0 {
+		return nil
+	}
+	text, err := p.c.print(q)
+	if err != nil {
+		return err
+	}
+	// What does not bind, such as a magnitude of something that is no number, is compared by the answers' own.
+	if got, err := p.c.describe(fillTables(text, append(slices.Clone(v.Topics), v.References...), nil)); err == nil && len(got) == len(v.Columns)+len(measured) {
+		v.Plans.Magnitudes, v.Measured = text, measured
+	}
+	return nil
+}
+
+func magnitudeName(i int) string { return fmt.Sprintf("millrace_magnitude_%d", i) }
+
+// magnitude is an expression's value if no term of its sums cancelled another.
+func (p *planner) magnitude(e node) (string, error) {
+	args := nodes(list(e, "children"))
+	if class(e) == "CAST" {
+		return p.magnitude(sub(e, "child"))
+	}
+	a, ok := aggregateCall(e)
+	switch name := a.plain(); {
+	case !ok:
+	case p.c.aggregates[a.name] && len(args) == 1 && !a.distinct:
+		if err := p.c.printCall(&a, e); err != nil {
+			return "", err
+		}
+		x := "CAST(" + a.args[0] + " AS DOUBLE)"
+		switch {
+		case name == "sum" || name == "fsum" || name == "kahan_sum" || name == "sumkahan":
+			return "sum(abs(" + x + "))" + a.where(), nil
+		case name == "avg":
+			return "avg(abs(" + x + "))" + a.where(), nil
+		case strings.HasPrefix(name, "var_"):
+			return "(2 * avg(" + x + " * " + x + ")" + a.where() + ")", nil
+		case strings.HasPrefix(name, "stddev_"):
+			return "sqrt(2 * avg(" + x + " * " + x + ")" + a.where() + ")", nil
+		}
+	case len(args) == 1 && name == "-" || name == "abs" || name == "round":
+		return p.magnitude(args[0])
+	case len(args) == 2 && strings.Contains("+-*/", name):
+		left, err := p.magnitude(args[0])
+		if err != nil {
+			return "", err
+		}
+		if name == "/" { // what divides does not cancel
+			text, err := p.c.printExpr(args[1])
+			return "(" + left + " / abs(CAST(" + text + " AS DOUBLE)))", err
+		}
+		right, err := p.magnitude(args[1])
+		return "(" + left + " " + strings.Replace(name, "-", "+", 1) + " " + right + ")", err
+	}
+	text, err := p.c.printExpr(e)
+	return "abs(CAST(" + text + " AS DOUBLE))", err
+}
