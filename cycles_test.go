@@ -1,0 +1,172 @@
+package millrace_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/slice"
+	"github.com/millrace/millrace/serving"
+)
+
+// Rot in any stored file is found and named.
+func TestFsckFindsRot(t *testing.T) {
+	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
+	if len(problems) > 0 {
+		t.Fatal(problems[0])
+	}
+	fail := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	m := newMill(fail, t.Cleanup, dir, 1, topic, "")
+	fail(m.open(map[string]string{"sums": lawViews["sums"]}, 0))
+	fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)}))
+	fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{`)}))
+	_, err := m.cycle.Cycle(t.Context())
+	fail(err)
+	if f, err := m.cycle.Fsck(t.Context()); err != nil || f.Files != 3 || len(f.Damage)+len(f.Orphans) > 0 {
+		t.Fatalf("fsck of a whole dataset: %+v, %v", f, err)
+	}
+	files, err := m.cycle.Store.List(t.Context(), "topics/")
+	fail(err)
+	for _, file := range files {
+		path, err := m.cycle.Store.Local(t.Context(), file.Name)
+		fail(err)
+		data, err := os.ReadFile(path)
+		fail(err)
+		for what, bad := range map[string][]byte{"cut": data[:len(data)-1], "flipped": append(bytes.Clone(data[:len(data)-9]), append([]byte{data[len(data)-9] ^ 1}, data[len(data)-8:]...)...)} {
+			fail(os.WriteFile(path, bad, 0o600))
+			if f, err := m.cycle.Fsck(t.Context()); err != nil || len(f.Damage) != 1 || !strings.Contains(f.Damage[0], file.Name) {
+				t.Errorf("%s %s: %+v, %v", file.Name, what, f, err)
+			}
+		}
+		fail(os.WriteFile(path, data, 0o600))
+	}
+}
+
+// Two cycles over the same plan: one commits, the other is told so, and nothing is doubled.
+func TestOneOfTwoCyclesWins(t *testing.T) {
+	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
+	if len(problems) > 0 {
+		t.Fatal(problems[0])
+	}
+	fail := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := newMill(fail, t.Cleanup, t.TempDir(), 1, topic, "")
+	fail(m.open(map[string]string{"sums": lawViews["sums"]}, 0))
+	for range 100 {
+		fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)}))
+	}
+	errs := make(chan error, 4)
+	for range 4 {
+		go func() {
+			_, err := m.cycle.Cycle(context.WithoutCancel(t.Context()))
+			errs <- err
+		}()
+	}
+	won := 0
+	for range 4 {
+		switch err := <-errs; {
+		case err == nil:
+			won++
+		case !errors.Is(err, store.ErrExist):
+			t.Error(err)
+		}
+	}
+	if won == 0 {
+		t.Error("nobody won")
+	}
+	fail(m.check(t.Context(), nil))
+}
+
+// A log that lost its first records before any cycle ran, with slices above them: the answer is over what it still has.
+func TestALogThatForgot(t *testing.T) {
+	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
+	if len(problems) > 0 {
+		t.Fatal(problems[0])
+	}
+	fail := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := newMill(fail, t.Cleanup, t.TempDir(), 1, topic, "")
+	fail(m.open(map[string]string{"sums": lawViews["sums"]}, 0))
+	for range 10 {
+		fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)}))
+	}
+	messages, err := m.slice(t.Context(), schemas.Range{From: 5, To: 8})
+	fail(err)
+	fail(m.publish(t.Context(), messages))
+	fail(m.forget(t.Context(), 0, 4))
+	m.sent -= 4
+	fail(m.check(t.Context(), nil))
+	verdict, err := m.server.Verify(t.Context(), m.defs, m.defs.Views["sums"], nil)
+	fail(err)
+	if l := verdict.Certificate.Topics["t"].Layers; l.Speed.Slices != 1 || l.Speed.Records != 3 || l.Raw.Records != 3 {
+		t.Errorf("the layers are %+v", l)
+	}
+}
+
+// A sum whose large terms cancel differs by the rounding of the large ones from one order to another: no difference. A
+// slice that holds other rows than its range is one.
+func TestWhatIsADifference(t *testing.T) {
+	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
+	if len(problems) > 0 {
+		t.Fatal(problems[0])
+	}
+	fail := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := newMill(fail, t.Cleanup, t.TempDir(), 2, topic, "")
+	fail(m.open(map[string]string{"sums": "SELECT k, sum(f) AS s, avg(f) AS a, sum(f) / 3 + 1 AS e, stddev(f) AS d FROM t GROUP BY k"}, 0))
+	for _, f := range []string{"1e15", "0.1", "0.2", "-1e15", "0.3"} {
+		fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{"k":"a","ts":"2020-01-01","f":` + f + `}`)}))
+	}
+	for from := range int64(4) {
+		messages, err := m.slice(t.Context(), schemas.Range{From: from, To: from + 1})
+		fail(err)
+		fail(m.publish(t.Context(), messages))
+	}
+	fail(m.send(t.Context(), &kgo.Record{Partition: 1, Value: []byte(`{"k":"a","ts":"2020-01-01","f":0.25}`)}))
+	fail(m.check(t.Context(), nil))
+	sum := func(s *serving.Server) string {
+		out, err := rows(t.Context(), s, serving.Request{SQL: "SELECT s FROM sums"})
+		fail(err)
+		return strings.Join(out, "")
+	}
+	fail(m.check(t.Context(), &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": {0: 4, 1: 0}}}))
+	t.Logf("1e15 + 0.1 + 0.2 - 1e15 + 0.3 and 0.25 are %s merged", sum(m.server))
+
+	fail(m.send(t.Context(), &kgo.Record{Partition: 1, Value: []byte(`{"k":"b","ts":"2020-01-01","f":0.5}`)}))
+	messages, err := m.slice(t.Context(), schemas.Range{Partition: 1, From: 0, To: 1})
+	fail(err)
+	s, err := slice.Decode(messages[0].Value)
+	fail(err)
+	s.From, s.To = 1, 2
+	fail(m.publishBytes(t.Context(), 1, slice.Encode(s)))
+	verdict, err := m.server.Verify(t.Context(), m.defs, m.defs.Views["sums"], nil)
+	fail(err)
+	if verdict.Differing == 0 {
+		t.Error("verify passed over a slice with the rows of another range")
+	}
+}

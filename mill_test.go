@@ -1,0 +1,294 @@
+package millrace_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"pgregory.net/rapid"
+
+	"github.com/millrace/millrace/batch"
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/slice"
+	"github.com/millrace/millrace/serving"
+)
+
+// TestMain keeps prism from telling of every pipeline: what a test must know comes back as an error.
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	os.Exit(m.Run())
+}
+
+// mill is the layers over one broker and one store. open makes them; what lies in the log and the store stays.
+type mill struct {
+	topic      *schemas.Topic
+	refs       map[string]*views.Reference
+	partitions int32
+	brokers    []string
+	dir        string
+	producer   *kgo.Client
+	sent       int64
+
+	log      *kafkalog.Log
+	store    store.Store
+	compiler *views.Compiler
+	server   *serving.Server
+	alone    *serving.Server // over the same log and an empty store: every row comes from the log
+	defs     *serving.Definitions
+	cycle    *batch.Input
+	used     serving.Layers // what the answers that were checked were made of, added up
+	fetch    int            // bytes of one read from the log; 0 is the log's default
+}
+
+// newMill starts a broker with the topic. The reference r is made of the CSV, if there is one.
+func newMill(must func(error), cleanup func(func()), dir string, partitions int32, topic *schemas.Topic, reference string) *mill {
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, topic.Name, slice.Topic(topic.Name)))
+	must(err)
+	cleanup(broker.Close)
+	m := &mill{topic: topic, refs: map[string]*views.Reference{}, partitions: partitions, brokers: broker.ListenAddrs(), dir: dir}
+	m.producer, err = kgo.NewClient(kgo.SeedBrokers(m.brokers...), kgo.DefaultProduceTopic(topic.Name), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	must(err)
+	cleanup(m.producer.Close)
+	if reference != "" {
+		path := filepath.Join(dir, "r.csv")
+		must(os.WriteFile(path, []byte(reference), 0o600))
+		m.refs["r"], err = views.LoadReference("r", path, nil)
+		must(err)
+	}
+	cleanup(m.close)
+	return m
+}
+
+func (m *mill) close() {
+	if m.compiler != nil {
+		m.compiler.Close()
+	}
+	if m.log != nil {
+		m.log.Close()
+	}
+}
+
+// open starts every layer anew with these views.
+func (m *mill) open(sql map[string]string, fetch int) (err error) {
+	m.close()
+	m.fetch = fetch
+	m.defs = &serving.Definitions{Catalog: &views.Catalog{Topics: map[string]*schemas.Topic{m.topic.Name: m.topic}, References: m.refs}, Views: map[string]*views.View{}}
+	if m.compiler, err = views.Open(); err != nil {
+		return err
+	}
+	var merged []*views.View
+	for name, text := range sql {
+		v, err := m.compiler.Compile(name, name+".sql", text, m.defs.Catalog)
+		if err != nil {
+			return err
+		}
+		if m.defs.Views[name] = v; v.Class == views.Merged {
+			merged = append(merged, v)
+		}
+	}
+	if m.log, err = kafkalog.Open(kafkalog.Config{Brokers: m.brokers}); err != nil {
+		return err
+	}
+	if m.store, err = store.Open(filepath.Join(m.dir, "data")); err != nil {
+		return err
+	}
+	empty, err := store.Open(filepath.Join(m.dir, "empty"))
+	if err != nil {
+		return err
+	}
+	m.cycle = &batch.Input{Log: m.log, Store: m.store, Topic: m.topic, Views: merged, References: m.refs, Scratch: m.dir}
+	options := serving.Options{Log: m.log, Store: m.store, Compiler: m.compiler, Scratch: m.dir, FetchBytes: fetch,
+		Definitions: func(context.Context) (*serving.Definitions, error) { return m.defs, nil }}
+	m.server = serving.New(options)
+	options.Store = empty
+	m.alone = serving.New(options)
+	return nil
+}
+
+func (m *mill) send(ctx context.Context, r *kgo.Record) error {
+	m.sent++
+	return m.producer.ProduceSync(ctx, r).FirstErr()
+}
+
+// forget drops the log's records of a partition below an offset.
+func (m *mill) forget(ctx context.Context, partition int32, below int64) error {
+	offsets := kadm.Offsets{}
+	offsets.Add(kadm.Offset{Topic: m.topic.Name, Partition: partition, At: below})
+	done, err := kadm.NewClient(m.producer).DeleteRecords(ctx, offsets)
+	if err != nil {
+		return err
+	}
+	return done.Error()
+}
+
+// slice runs a range through the kernel as the speed layer would.
+func (m *mill) slice(ctx context.Context, r schemas.Range) ([]kafkalog.Message, error) {
+	info, err := m.log.Topic(ctx, m.topic.Name)
+	if err != nil {
+		return nil, err
+	}
+	var refs []*views.Reference
+	for _, ref := range m.refs {
+		refs = append(refs, ref)
+	}
+	k, err := kernel.New(ctx, kernel.Spec{Topic: m.topic, Views: m.cycle.Views, References: refs})
+	if err != nil {
+		return nil, err
+	}
+	defer k.Close()
+	reader := m.log.Read(m.topic.Name, r, kafkalog.ReadOptions{Want: kafkalog.Everything, MaxBytes: m.fetch})
+	defer reader.Close()
+	var records, rejects int64
+	for at := r.From; at < r.To; {
+		c, err := reader.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		refused, err := k.Add(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		records, rejects, at = records+int64(len(c.Records)-len(refused)), rejects+int64(len(refused)), c.To
+		c.Release()
+	}
+	partials, err := k.Flush(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []kafkalog.Message
+	for _, p := range partials {
+		var payload bytes.Buffer
+		w := ipc.NewWriter(&payload, ipc.WithSchema(p.Rows.Schema()))
+		if err := w.Write(p.Rows); err != nil {
+			return nil, err
+		}
+		if err := w.Close(); err != nil {
+			return nil, err
+		}
+		p.Rows.Release()
+		out = append(out, kafkalog.Message{Partition: r.Partition, Key: []byte(p.View.Name), Value: slice.Encode(&slice.Slice{
+			Definition: p.View.Definition, TopicID: info.ID, Partition: r.Partition, From: r.From, To: r.To, Records: records, Rejects: rejects, Payload: payload.Bytes()})})
+	}
+	return out, nil
+}
+
+func (m *mill) publish(ctx context.Context, messages []kafkalog.Message) error {
+	return m.log.Publish(ctx, slice.Topic(m.topic.Name), messages)
+}
+
+func (m *mill) publishBytes(ctx context.Context, partition int32, value []byte) error {
+	return m.publish(ctx, []kafkalog.Message{{Partition: partition, Value: value}})
+}
+
+// noise is what may lie on the slices' topic beside good slices, made of one: the same again, or what is not to be used.
+func noise(t *rapid.T, good []byte) []byte {
+	s, err := slice.Decode(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := *s
+	switch rapid.SampledFrom([]string{"again", "definition", "topic", "partition", "end", "payload", "empty payload", "cut payload", "flipped", "cut", "empty"}).Draw(t, "noise") {
+	case "definition":
+		bad.Definition = strings.Repeat("0", 64)
+	case "topic":
+		bad.TopicID = strings.Repeat("0", 32)
+	case "partition":
+		bad.Partition += 7
+	case "end": // beyond the log's end
+		bad.To += 1000
+	case "payload":
+		bad.Payload = []byte("no Arrow")
+	case "empty payload":
+		bad.Payload = nil
+	case "cut payload":
+		bad.Payload = s.Payload[:len(s.Payload)/2]
+	case "flipped":
+		out := bytes.Clone(good)
+		out[rapid.IntRange(0, len(out)-1).Draw(t, "byte")] ^= 1
+		return out
+	case "cut":
+		return good[:rapid.IntRange(0, len(good)-1).Draw(t, "length")]
+	case "empty":
+		return nil
+	}
+	return slice.Encode(&bad)
+}
+
+// check asks every view merged and recomputed, and adds up the certificate.
+func (m *mill) check(ctx context.Context, asOf *serving.AsOf) error {
+	for name, v := range m.defs.Views {
+		verdict, err := m.server.Verify(ctx, m.defs, v, asOf)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if verdict.Differing > 0 {
+			return fmt.Errorf("%s: %d of %d rows differ: %+v", name, verdict.Differing, verdict.Rows, verdict.Examples)
+		}
+		t := verdict.Certificate.Topics[m.topic.Name]
+		var covered int64
+		for _, r := range t.From.Ranges(t.To) {
+			covered += r.Len()
+		}
+		l := t.Layers
+		m.used.Batch.Records += l.Batch.Records
+		m.used.Speed.Slices += l.Speed.Slices
+		m.used.Raw.Records += l.Raw.Records
+		if n := l.Batch.Records + l.Batch.Rejects + l.Speed.Records + l.Speed.Rejects + l.Raw.Records + l.Raw.Rejects; n != covered || asOf == nil && n != m.sent {
+			return fmt.Errorf("%s: the certificate adds up to %d, covers %d, sent were %d: %+v", name, n, covered, m.sent, t)
+		}
+	}
+	return nil
+}
+
+// sameRows compares the topic's rows and rejects with those that the log alone gives.
+func (m *mill) sameRows(ctx context.Context) error {
+	for _, table := range []string{m.topic.Name, "rejects." + m.topic.Name} {
+		request := serving.Request{SQL: "SELECT * FROM " + table + " ORDER BY _partition, _offset"}
+		all, err := rows(ctx, m.server, request)
+		if err != nil {
+			return fmt.Errorf("%s: %w", table, err)
+		}
+		alone, err := rows(ctx, m.alone, request)
+		if err != nil {
+			return fmt.Errorf("%s from the log: %w", table, err)
+		}
+		if len(all) != len(alone) {
+			return fmt.Errorf("%s has %d rows, the log gives %d", table, len(all), len(alone))
+		}
+		for i := range all {
+			if all[i] != alone[i] {
+				return fmt.Errorf("%s: %s, the log gives %s", table, all[i], alone[i])
+			}
+		}
+	}
+	return nil
+}
+
+// rows are an answer's, as JSON.
+func rows(ctx context.Context, s *serving.Server, r serving.Request) ([]string, error) {
+	a, err := s.Query(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer a.Close()
+	var out []string
+	err = a.Rows(ctx, func(row json.RawMessage) error {
+		out = append(out, string(row))
+		return nil
+	})
+	return out, err
+}
