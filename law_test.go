@@ -253,9 +253,11 @@ func (l *law) drop() {
 	if r.Previous == nil {
 		return
 	}
+	start, _, err := l.mill.log.Offsets(l.ctx, "t")
+	l.must(err)
 	for _, p := range r.Previous.Frontier.Partitions() {
-		if to := r.Previous.Frontier[p]; to > 0 {
-			l.must(l.mill.forget(l.ctx, p, rapid.Int64Range(0, to).Draw(l.T, "forgotten")))
+		if to := r.Previous.Frontier[p]; to > start[p] {
+			l.must(l.mill.forget(l.ctx, p, rapid.Int64Range(start[p], to).Draw(l.T, "forgotten")))
 			l.dropped = true
 		}
 	}
