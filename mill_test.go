@@ -39,6 +39,7 @@ type mill struct {
 	refs       map[string]*views.Reference
 	partitions int32
 	brokers    []string
+	memory     string // DuckDB's limit in every layer; empty is its default
 	dir        string
 	producer   *kgo.Client
 	sent       int64
@@ -60,6 +61,7 @@ func newMill(must func(error), cleanup func(func()), dir string, partitions int3
 	must(err)
 	cleanup(broker.Close)
 	m := &mill{topic: topic, refs: map[string]*views.Reference{}, partitions: partitions, brokers: broker.ListenAddrs(), dir: dir}
+	cleanup(m.close)
 	m.producer, err = kgo.NewClient(kgo.SeedBrokers(m.brokers...), kgo.DefaultProduceTopic(topic.Name), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	must(err)
 	cleanup(m.producer.Close)
@@ -69,7 +71,6 @@ func newMill(must func(error), cleanup func(func()), dir string, partitions int3
 		m.refs["r"], err = views.LoadReference("r", path, nil)
 		must(err)
 	}
-	cleanup(m.close)
 	return m
 }
 
@@ -110,8 +111,8 @@ func (m *mill) open(sql map[string]string, fetch int) (err error) {
 	if err != nil {
 		return err
 	}
-	m.cycle = &batch.Input{Log: m.log, Store: m.store, Topic: m.topic, Views: merged, References: m.refs, Scratch: m.dir}
-	options := serving.Options{Log: m.log, Store: m.store, Compiler: m.compiler, Scratch: m.dir, FetchBytes: fetch,
+	m.cycle = &batch.Input{Log: m.log, Store: m.store, Topic: m.topic, Views: merged, References: m.refs, Memory: m.memory, Scratch: m.dir}
+	options := serving.Options{Log: m.log, Store: m.store, Compiler: m.compiler, Scratch: m.dir, FetchBytes: fetch, Limits: kernel.Limits{Memory: m.memory},
 		Definitions: func(context.Context) (*serving.Definitions, error) { return m.defs, nil }}
 	m.server = serving.New(options)
 	options.Store = empty
