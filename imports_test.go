@@ -28,7 +28,7 @@ var above = map[string][]string{
 var fenced = map[string][]string{
 	"github.com/apache/beam/":               {"pipelines/kafkaio", "pipelines/runner", "speed", "batch"},
 	"github.com/duckdb/":                    {"pipelines/views", "pipelines/kernel", "serving"},
-	"github.com/twmb/franz-go":              {"ingest", "pipelines/kafkalog"},
+	"github.com/twmb/franz-go":              {"ingest", "pipelines/kafkalog", "cmd/bench"},
 	"github.com/segmentio/kafka-go":         {"pipelines/kafkalog"},
 	"github.com/parquet-go/":                {"batch", "ingest"},
 	"github.com/spf13/":                     {"cmd"},

@@ -97,6 +97,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 environment (broker, s
 		newStatus(a),
 		newJobs(a),
 		newDoctor(a),
+		newBench(a),
 		newVersion(a),
 	)
 	return root

@@ -1,0 +1,136 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/millrace/millrace/batch"
+	"github.com/millrace/millrace/ingest"
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/store"
+)
+
+// batchWork is a batch cycle from the topic's start, committed into a new store.
+func batchWork(ctx context.Context, j *Job, s *Sample) error {
+	defer os.RemoveAll(j.Store)
+	return cycle(ctx, j, s)
+}
+
+// cycleWork is the same, and leaves the store to the runs that come.
+func cycleWork(ctx context.Context, j *Job, s *Sample) error { return cycle(ctx, j, s) }
+
+func cycle(ctx context.Context, j *Job, s *Sample) error {
+	c, err := openProject(j.Dir)
+	if err != nil {
+		return err
+	}
+	c.compiler.Close()
+	log, err := kafkalog.Open(kafkalog.Config{Brokers: j.Brokers})
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	st, err := store.Open(j.Store)
+	if err != nil {
+		return err
+	}
+	in := &batch.Input{Log: log, Store: st, Topic: c.catalog.Topics[j.Topic], Views: c.of(j.Topic), References: c.catalog.References, Memory: c.project.Config.Memory}
+	if err := s.start(); err != nil {
+		return err
+	}
+	r, err := in.Cycle(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.stop(); err != nil {
+		return err
+	}
+	if r.Rejects > 0 {
+		return fmt.Errorf("%d of the generated records are rejects", r.Rejects)
+	}
+	s.Events, s.Check = r.Records, r.Records
+	return nil
+}
+
+// batchDuckDB is the ceiling: the same events as an NDJSON file, all fields, to Parquet.
+func batchDuckDB(ctx context.Context, j *Job, s *Sample) error {
+	c, err := openProject(j.Dir)
+	if err != nil {
+		return err
+	}
+	c.compiler.Close()
+	if err := os.MkdirAll(j.Store, 0o755); err != nil {
+		return err
+	}
+	defer os.RemoveAll(j.Store)
+	session, err := kernel.OpenSession(ctx, kernel.Limits{TempDir: j.Store})
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	if err := s.start(); err != nil {
+		return err
+	}
+	out := filepath.Join(j.Store, "file.parquet")
+	if err := session.Exec(ctx, fmt.Sprintf("COPY (SELECT * FROM read_json('%s', format = 'newline_delimited', columns = {%s})) TO '%s' (FORMAT parquet, COMPRESSION zstd)",
+		j.File, strings.ReplaceAll(structure(c.catalog.Topics[j.Topic], nil), `"`, `'`), out)); err != nil {
+		return err
+	}
+	if err := s.stop(); err != nil {
+		return err
+	}
+	rows, err := session.Query(ctx, fmt.Sprintf("SELECT count(*) FROM read_parquet('%s')", out))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := rows.Scan(&s.Events); err != nil {
+			return err
+		}
+	}
+	s.Check = s.Events
+	return rows.Err()
+}
+
+// fileWork writes a topic's lines as NDJSON.
+func fileWork(_ context.Context, j *Job, _ *Sample) error {
+	f, err := os.Create(j.File)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	err = generate(j.Topic, j.Events, func(line []byte) error {
+		_, err := w.Write(append(line, '\n'))
+		return err
+	})
+	if err == nil {
+		err = w.Flush()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// fillWork puts a file's lines into the broker.
+func fillWork(ctx context.Context, j *Job, s *Sample) error {
+	c, err := openProject(j.Dir)
+	if err != nil {
+		return err
+	}
+	c.compiler.Close()
+	r, err := ingest.Run(ctx, ingest.Options{Topic: c.catalog.Topics[j.Topic], Brokers: j.Brokers, Files: []string{j.File}})
+	if err == nil && r.Rejects > 0 {
+		err = fmt.Errorf("%d of the generated records are rejects", r.Rejects)
+	}
+	s.Events = r.Records
+	return err
+}
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -1,0 +1,155 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/millrace/millrace/pipelines/dataset"
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/manifest"
+	"github.com/millrace/millrace/serving"
+)
+
+// queryWork asks every view of the flights once, each question from nothing: pin, attach, read the tail, merge.
+func queryWork(ctx context.Context, j *Job, s *Sample) error {
+	c, err := openProject(j.Dir)
+	if err != nil {
+		return err
+	}
+	defer c.compiler.Close()
+	log, err := kafkalog.Open(kafkalog.Config{Brokers: j.Brokers})
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	st, err := store.Open(j.Store)
+	if err != nil {
+		return err
+	}
+	defs := &serving.Definitions{Catalog: c.catalog, Views: map[string]*views.View{}}
+	for _, v := range c.views {
+		defs.Views[v.Name] = v
+	}
+	server := serving.New(serving.Options{Log: log, Store: st, Compiler: c.compiler, Limits: kernel.Limits{Memory: c.project.Config.Memory},
+		Definitions: func(context.Context) (*serving.Definitions, error) { return defs, nil }})
+	if err := s.start(); err != nil {
+		return err
+	}
+	for _, v := range c.of(j.Topic) {
+		if err := s.part(v.Name, func() error {
+			a, err := server.Query(ctx, serving.Request{SQL: "SELECT * FROM " + schemas.QuoteIdent(v.Name)})
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			if n := a.Certificate.Topics[flights].Layers; n.Batch.Records == 0 || n.Raw.Records != int64(j.Tail) {
+				return fmt.Errorf("the answer stands on %+v", n)
+			}
+			s.Events++
+			return a.Rows(ctx, func(json.RawMessage) error {
+				s.Check++
+				return nil
+			})
+		}); err != nil {
+			return err
+		}
+	}
+	return s.stop()
+}
+
+// queryDuckDB is the ceiling: for each view one statement over its partials' files and the tail's payloads.
+func queryDuckDB(ctx context.Context, j *Job, s *Sample) error {
+	c, err := openProject(j.Dir)
+	if err != nil {
+		return err
+	}
+	c.compiler.Close()
+	text, err := os.ReadFile(j.File)
+	if err != nil {
+		return err
+	}
+	tail := payloadBatches(bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n")))
+	if len(tail) != 1 {
+		return fmt.Errorf("the tail must fit %d rows", bigBatch)
+	}
+	log, err := kafkalog.Open(kafkalog.Config{Brokers: j.Brokers})
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	files, err := partialFiles(ctx, c, log, j)
+	if err != nil {
+		return err
+	}
+	if err := s.start(); err != nil {
+		return err
+	}
+	for _, v := range c.of(j.Topic) {
+		if err := s.part(v.Name, func() error {
+			session, err := kernel.OpenSession(ctx, kernel.Limits{Memory: c.project.Config.Memory})
+			if err != nil {
+				return err
+			}
+			defer session.Close()
+			feed, err := decodeInDuckDB(ctx, session, c, v, "tail")
+			if err != nil {
+				return err
+			}
+			feed.Set(tail[0])
+			if err := session.Exec(ctx, fmt.Sprintf("CREATE VIEW state AS %s UNION ALL SELECT * FROM read_parquet([%s])", v.PartialSQL("tail"), strings.Join(files[v.Name], ", "))); err != nil {
+				return err
+			}
+			rows, err := session.Query(ctx, v.AnswerSQL("state"))
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				s.Check++
+			}
+			s.Events++
+			return rows.Err()
+		}); err != nil {
+			return err
+		}
+	}
+	return s.stop()
+}
+
+// partialFiles lists the files of each view's partials, quoted.
+func partialFiles(ctx context.Context, c *compiled, log *kafkalog.Log, j *Job) (map[string][]string, error) {
+	st, err := store.Open(j.Store)
+	if err != nil {
+		return nil, err
+	}
+	topic := c.catalog.Topics[j.Topic]
+	info, err := log.Topic(ctx, topic.Name)
+	if err != nil {
+		return nil, err
+	}
+	root := manifest.Root(topic.Name, info.ID, topic.Hash())
+	m, err := dataset.Newest(ctx, st, root)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]string{}
+	for _, p := range m.Partials {
+		if p.Rows == 0 {
+			continue
+		}
+		path, err := st.Local(ctx, root+p.Path)
+		if err != nil {
+			return nil, err
+		}
+		out[p.View] = append(out[p.View], quote(path))
+	}
+	return out, nil
+}

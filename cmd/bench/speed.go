@@ -1,0 +1,82 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/slicelog"
+	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/schemas/slice"
+	"github.com/millrace/millrace/speed"
+)
+
+// speedRun takes away the slices of the run before, so that every run begins at the topic's start.
+func speedRun(ctx context.Context, w *world, j *Job) error {
+	j.Topic = ads
+	if j.Work != "speed" {
+		return nil
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(j.Brokers...))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	_, err = kadm.NewClient(client).DeleteTopics(ctx, slice.Topic(ads)) // the answer names a topic that is not there; that is well
+	return err
+}
+
+// speedWork is the speed layer over all that the topic has: broker -> Beam on prism -> slices in the broker.
+func speedWork(ctx context.Context, j *Job, s *Sample) error {
+	c, err := openProject(j.Dir)
+	if err != nil {
+		return err
+	}
+	c.compiler.Close()
+	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil))) // prism talks much
+	log, err := kafkalog.Open(kafkalog.Config{Brokers: j.Brokers})
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	st, err := store.Open(j.Store)
+	if err != nil {
+		return err
+	}
+	topic := c.catalog.Topics[j.Topic]
+	in := &speed.Input{Log: log, Store: st, Topic: topic, Views: c.of(j.Topic), References: c.catalog.References, Memory: c.project.Config.Memory, Logger: slog.Default()}
+	if err := s.start(); err != nil {
+		return err
+	}
+	if err := in.CatchUp(ctx); err != nil {
+		return err
+	}
+	if err := s.stop(); err != nil {
+		return err
+	}
+	start, end, err := log.Offsets(ctx, topic.Name)
+	if err != nil {
+		return err
+	}
+	info, err := log.Topic(ctx, topic.Name)
+	if err != nil {
+		return err
+	}
+	found, err := slicelog.Read(ctx, log, topic.Name, info.ID, start, end, map[string]bool{in.Views[0].Definition: true})
+	for i := range found {
+		s.Events += found[i].Records
+	}
+	var all int64
+	for _, r := range start.Ranges(end) {
+		all += r.Len()
+	}
+	if err == nil && s.Events != all {
+		err = fmt.Errorf("the slices hold %d of %d records", s.Events, all)
+	}
+	return err
+}
