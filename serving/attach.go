@@ -74,7 +74,7 @@ func (q *question) attachView(ctx context.Context, v *views.View, part string) (
 	if err != nil {
 		return "", err
 	}
-	k, err := kernel.New(ctx, kernel.Spec{Topic: p.topic, Views: []*views.View{v}, References: refs, Together: true, Limits: q.server.opts.Limits})
+	k, err := kernel.In(ctx, q.session, kernel.Spec{Name: "kernel." + part + "." + v.Name, Topic: p.topic, Views: []*views.View{v}, References: refs, Together: true})
 	if err != nil {
 		return "", fmt.Errorf("view %s: %w", v.Name, err)
 	}
@@ -175,7 +175,7 @@ func (q *question) attachRejects(ctx context.Context, topic string) (string, err
 	q.closers = append(q.closers, k.Close)
 	c := p.coverRows()
 	insert := fmt.Sprintf(`INSERT INTO %s VALUES (?, ?, make_timestamptz(?::BIGINT * 1000), ?, list_transform(from_json(?, '[{"key":"VARCHAR","value":"VARCHAR"}]'), lambda h: {key: h.key, value: unhex(h.value)}), ?, ?, ?)`, schemas.QuoteIdent(name+".log"))
-	raw, err := q.readRaw(ctx, k, p, c.raw, func(r *schemas.Reject) error {
+	raw, err := q.readRaw(ctx, k, p, c.raw, kafkalog.Everything, func(r *schemas.Reject) error {
 		headers, err := headersJSON(r.Headers)
 		if err != nil {
 			return err
@@ -221,13 +221,13 @@ func (q *question) addHistory(ctx context.Context, k *kernel.Kernel, p *pinned, 
 }
 
 func (q *question) addRaw(ctx context.Context, k *kernel.Kernel, p *pinned, ranges []schemas.Range) (Counts, error) {
-	return q.readRaw(ctx, k, p, ranges, func(*schemas.Reject) error { return nil })
+	return q.readRaw(ctx, k, p, ranges, k.Want(), func(*schemas.Reject) error { return nil })
 }
 
 // readRaw runs the log's records in the ranges through the kernel.
-func (q *question) readRaw(ctx context.Context, k *kernel.Kernel, p *pinned, ranges []schemas.Range, reject func(*schemas.Reject) error) (n Counts, err error) {
+func (q *question) readRaw(ctx context.Context, k *kernel.Kernel, p *pinned, ranges []schemas.Range, want kafkalog.Want, reject func(*schemas.Reject) error) (n Counts, err error) {
 	for _, r := range ranges {
-		reader := q.server.log.Read(p.topic.Name, r, kafkalog.ReadOptions{Want: kafkalog.Everything, MaxBytes: q.server.opts.FetchBytes})
+		reader := q.server.log.Read(p.topic.Name, r, kafkalog.ReadOptions{Want: want, MaxBytes: q.server.opts.FetchBytes})
 		for {
 			chunk, err := reader.Next(ctx)
 			if errors.Is(err, io.EOF) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -157,9 +158,16 @@ func decodeInDuckDB(ctx context.Context, session *kernel.Session, c *compiled, v
 	if err != nil {
 		return nil, err
 	}
+	// What breaks ties is one constant for all: less than the kernel has to carry.
+	system := ""
+	for _, column := range []string{"0 AS _partition", "0::BIGINT AS _offset", "'epoch'::TIMESTAMPTZ AS _timestamp"} {
+		if slices.Contains(v.Wanted[v.Topic], column[strings.Index(column, "_"):]) {
+			system += ", " + column
+		}
+	}
 	// The LIMIT keeps filters out of the stream, which would not apply them; see package kernel.
-	return feed, session.Exec(ctx, fmt.Sprintf(`CREATE VIEW %s AS SELECT unnest(from_json(payload, '{%s}')) FROM %s_payloads LIMIT %d`,
-		name, structure(c.catalog.Topics[v.Topic], v.Wanted[v.Topic]), name, int64(math.MaxInt64)))
+	return feed, session.Exec(ctx, fmt.Sprintf(`CREATE VIEW %s AS SELECT unnest(from_json(payload, '{%s}'))%s FROM %s_payloads LIMIT %d`,
+		name, structure(c.catalog.Topics[v.Topic], v.Wanted[v.Topic]), system, name, int64(math.MaxInt64)))
 }
 
 // structure is the fields of from_json; nil columns: all of the topic's.

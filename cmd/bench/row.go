@@ -52,9 +52,9 @@ const (
 func plans() []plan {
 	return []plan{
 		{Row: Row{Name: "kernel", Unit: events, Target: 1, Beside: "DuckDB: from_json and the same SELECT over the payloads in Arrow batches"},
-			measured: "kernel", ceiling: "kernel-duckdb", each: on(ads)},
+			measured: "kernel", ceiling: "kernel-duckdb", each: inMemory(ads)},
 		{Row: Row{Name: "kernel_flights", Unit: events, Target: 1, Beside: "the same, over flights"},
-			measured: "kernel", ceiling: "kernel-duckdb", each: on(flights)},
+			measured: "kernel", ceiling: "kernel-duckdb", each: inMemory(flights)},
 		{Row: Row{Name: "speed", Unit: events, Target: 0.5, Floor: 1e6, Beside: "the kernel"},
 			measured: "speed", ceiling: "kernel", unlike: true, setup: (*world).fillAds, each: speedRun},
 		{Row: Row{Name: "batch", Unit: events, Target: 0.5, Beside: "DuckDB: NDJSON file -> the same fields -> zstd Parquet by COPY"},
@@ -117,4 +117,12 @@ func (r Row) Must() string {
 		return fmt.Sprintf("%.2f and %s", r.Target, human(r.Floor))
 	}
 	return fmt.Sprintf("%.2f", r.Target)
+}
+
+// inMemory makes a run go through its topic's events four times: they cost little and need no room.
+func inMemory(topic string) func(context.Context, *world, *Job) error {
+	return func(_ context.Context, _ *world, j *Job) error {
+		j.Topic, j.Events = topic, 4*j.Events
+		return nil
+	}
 }

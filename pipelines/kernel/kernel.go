@@ -34,6 +34,9 @@ const (
 // order and filter nothing need neither.
 const wholeColumns = "SET disabled_optimizers = 'unused_columns'"
 
+// plainColumns ends wholeColumns. That it may fail does no harm: the session's statements read more than they need.
+func (s *Session) plainColumns(ctx context.Context) { _ = s.Exec(ctx, "RESET disabled_optimizers") }
+
 // Spec says what a kernel computes.
 type Spec struct {
 	Name       string // prefix of the kernel's tables in its session; empty: the topic's name
@@ -93,11 +96,21 @@ func New(ctx context.Context, spec Spec) (*Kernel, error) {
 	return k, nil
 }
 
-// In makes a kernel that only keeps rows, in a session of the caller's beside what is there. Names must differ within a
-// session.
+// In makes a kernel in a session of the caller's beside what is there. Names must differ within a session. A kernel with
+// views plans all of the session's statements without column pruning until its Close.
 func In(ctx context.Context, s *Session, spec Spec) (*Kernel, error) {
-	spec.Columns, spec.Views = nil, nil
-	return within(ctx, s, spec)
+	if len(spec.Views) == 0 {
+		spec.Columns = nil
+		return within(ctx, s, spec)
+	}
+	if err := s.Exec(ctx, wholeColumns); err != nil {
+		return nil, err
+	}
+	k, err := within(ctx, s, spec)
+	if err != nil {
+		s.plainColumns(ctx)
+	}
+	return k, err
 }
 
 func within(ctx context.Context, s *Session, spec Spec) (*Kernel, error) {
@@ -144,8 +157,11 @@ func (k *Kernel) Close() {
 	if k.keep != nil {
 		k.keep.Close()
 	}
-	if k.owned {
+	switch {
+	case k.owned:
 		k.session.Close()
+	case len(k.spec.Views) > 0:
+		k.session.plainColumns(context.Background())
 	}
 }
 
@@ -193,6 +209,22 @@ func (k *Kernel) AddParquet(ctx context.Context, path string, r schemas.Range) e
 	}
 	st.dirty = true
 	return nil
+}
+
+// Want is what the kernel needs of each record beside its offset and value.
+func (k *Kernel) Want() kafkalog.Want {
+	var w kafkalog.Want
+	for _, c := range k.columns {
+		switch c {
+		case "_key":
+			w |= kafkalog.Keys
+		case "_headers":
+			w |= kafkalog.Headers
+		case "_timestamp":
+			w |= kafkalog.Timestamps
+		}
+	}
+	return w
 }
 
 // Run brings all added records into the state tables.
