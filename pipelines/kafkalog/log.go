@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	kafka "github.com/segmentio/kafka-go"
@@ -21,6 +22,9 @@ var ErrNoTopic = errors.New("no such topic")
 // patience is how long an unreachable cluster is tried before it is called so.
 const patience = 10 * time.Second
 
+// maxIdle is how many clients wait for a reader.
+const maxIdle = 16
+
 // Config says where the cluster is. Its JSON round-trips, so it can travel in a pipeline.
 type Config struct {
 	Brokers []string `json:"brokers"` // host:port, any of the cluster
@@ -32,7 +36,10 @@ type Log struct {
 	client *kgo.Client
 	admin  *kadm.Client
 	kafka  *kafka.Client
-	dialer *kafka.Dialer
+
+	mu     sync.Mutex
+	idle   []*kgo.Client // for readers
+	closed bool
 }
 
 // Topic is what the cluster says of a topic.
@@ -44,7 +51,7 @@ type Topic struct {
 
 // Open prepares a connection; the cluster is not contacted yet.
 func Open(c Config) (*Log, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers...), kgo.RetryTimeout(patience), kgo.DialTimeout(patience/2), kgo.MetadataMinAge(100*time.Millisecond))
+	client, err := newClient(c)
 	if err != nil {
 		return nil, &schemas.Problem{Kind: schemas.Usage, Message: "brokers " + strings.Join(c.Brokers, ", "), Err: err, Hint: "give host:port of each"}
 	}
@@ -53,14 +60,48 @@ func Open(c Config) (*Log, error) {
 		client: client,
 		admin:  kadm.NewClient(client),
 		kafka:  &kafka.Client{Addr: kafka.TCP(c.Brokers...), Timeout: 30 * time.Second},
-		dialer: &kafka.Dialer{Timeout: patience / 2},
 	}, nil
+}
+
+func newClient(c Config) (*kgo.Client, error) {
+	return kgo.NewClient(kgo.SeedBrokers(c.Brokers...), kgo.RetryTimeout(patience), kgo.DialTimeout(patience/2), kgo.MetadataMinAge(100*time.Millisecond),
+		kgo.BrokerMaxReadBytes(1<<30))
 }
 
 // Close ends the connection. Readers that are open stay usable.
 func (l *Log) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
 	l.client.Close()
+	for _, c := range l.idle {
+		c.Close()
+	}
+	l.idle = nil
 	return nil
+}
+
+// lend gives a reader a client of its own, one that another has done with if there is one.
+func (l *Log) lend() (*kgo.Client, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.idle); n > 0 {
+		c := l.idle[n-1]
+		l.idle = l.idle[:n-1]
+		return c, nil
+	}
+	return newClient(l.config)
+}
+
+// takeBack keeps a client for the next reader.
+func (l *Log) takeBack(c *kgo.Client) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || len(l.idle) >= maxIdle {
+		c.Close()
+		return
+	}
+	l.idle = append(l.idle, c)
 }
 
 // Config is where the cluster is.
@@ -156,7 +197,7 @@ func (l *Log) list(ctx context.Context, topic string, ask func(context.Context, 
 // unreachable turns a connection's error into one a person can act on; Kafka's own answers stay as they are.
 func (l *Log) unreachable(err error) error {
 	var known *kerr.Error
-	if errors.As(err, &known) || errors.Is(err, context.Canceled) {
+	if errors.As(err, &known) || errors.Is(err, context.Canceled) || errors.Is(err, errDamaged) {
 		return err
 	}
 	return &schemas.Problem{Kind: schemas.Environment, Message: "Kafka at " + strings.Join(l.config.Brokers, ", ") + " is out of reach", Err: err,

@@ -8,7 +8,9 @@ import (
 	"sync"
 	"time"
 
-	kafka "github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace/millrace/schemas"
 )
@@ -35,12 +37,12 @@ type ReadOptions struct {
 }
 
 // Chunk is the records of one fetch of one partition. Its Range is what was consumed, holes included: the next chunk
-// begins at To. Ownership: the records point into the chunk's buffer; both are the caller's until Release.
+// begins at To. Ownership: the list of records is the caller's until Release; what they point to stays as long as it is
+// referred to.
 type Chunk struct {
 	Topic string
 	schemas.Range
 	Records []schemas.Record
-	buffer  []byte
 }
 
 var chunks = sync.Pool{New: func() any { return &Chunk{} }}
@@ -48,7 +50,7 @@ var chunks = sync.Pool{New: func() any { return &Chunk{} }}
 // Release gives the chunk's memory back; its records must not be used after.
 func (c *Chunk) Release() {
 	clear(c.Records)
-	c.Records, c.buffer = c.Records[:0], c.buffer[:0]
+	c.Records = c.Records[:0]
 	chunks.Put(c)
 }
 
@@ -68,13 +70,12 @@ type Reader struct {
 	topic string
 	at    schemas.Range // what is still to be read
 	o     ReadOptions
-	conn  *kafka.Conn
 	fails int
-	whole bool // the next fetch must take a record larger than the buffer
-}
 
-// slack is the room that must be left in a buffer for the next value; a larger one is read by itself.
-const slack = 64 << 10
+	client *kgo.Client // lent by the log: a fetch that waits holds up all others of its connection
+	leader int32       // -1: to be found
+	id     [16]byte    // of the topic
+}
 
 // Read begins to read a range. A To of math.MaxInt64 follows the log for ever.
 func (l *Log) Read(topic string, r schemas.Range, o ReadOptions) *Reader {
@@ -85,17 +86,16 @@ func (l *Log) Read(topic string, r schemas.Range, o ReadOptions) *Reader {
 	if o.MaxWait == 0 {
 		o.MaxWait = 250 * time.Millisecond
 	}
-	return &Reader{log: l, topic: topic, at: r, o: o}
+	return &Reader{log: l, topic: topic, at: r, o: o, leader: -1}
 }
 
 // Close ends the reader.
 func (r *Reader) Close() error {
-	if r.conn == nil {
-		return nil
+	if r.client != nil {
+		r.log.takeBack(r.client)
+		r.client = nil
 	}
-	err := r.conn.Close()
-	r.conn = nil
-	return err
+	return nil
 }
 
 // Next waits for the next chunk. Errors: io.EOF at the range's end, *RangeError, the context's, or what the cluster still
@@ -118,10 +118,10 @@ func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
 			continue
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case errors.Is(err, kafka.OffsetOutOfRange):
+		case errors.Is(err, kerr.OffsetOutOfRange):
 			return nil, r.lost(ctx, err)
 		}
-		r.Close()
+		r.leader = -1
 		if r.fails++; r.fails > 8 {
 			return nil, fmt.Errorf("read %s[%d]@%d: %w", r.topic, r.at.Partition, r.at.From, r.log.unreachable(err))
 		}
@@ -147,103 +147,72 @@ func (r *Reader) lost(ctx context.Context, cause error) error {
 
 // fetch reads one chunk; nil if there was nothing yet.
 func (r *Reader) fetch(ctx context.Context) (*Chunk, error) {
-	if err := r.dial(ctx); err != nil {
+	if err := r.find(ctx); err != nil {
 		return nil, err
 	}
-	conn := r.conn
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	if err := conn.SetDeadline(time.Now().Add(r.o.MaxWait + 30*time.Second)); err != nil {
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(r.o.MaxWait.Milliseconds()), int32(r.o.MinBytes), int32(max(r.o.MaxBytes, r.o.MinBytes))
+	req.SessionEpoch = -1
+	partition := kmsg.NewFetchRequestTopicPartition()
+	partition.Partition, partition.FetchOffset, partition.PartitionMaxBytes = r.at.Partition, r.at.From, req.MaxBytes
+	topic := kmsg.NewFetchRequestTopic()
+	topic.Topic, topic.TopicID, topic.Partitions = r.topic, r.id, append(topic.Partitions, partition)
+	req.Topics = append(req.Topics, topic)
+	answer, err := r.client.Broker(int(r.leader)).Request(ctx, req)
+	if err != nil {
 		return nil, err
 	}
-	b := conn.ReadBatchWith(kafka.ReadBatchConfig{MinBytes: r.o.MinBytes, MaxBytes: max(r.o.MaxBytes, r.o.MinBytes), MaxWait: r.o.MaxWait})
+	resp := answer.(*kmsg.FetchResponse)
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		return nil, err
+	}
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return nil, nil
+	}
+	got := &resp.Topics[0].Partitions[0]
+	if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
+		return nil, err
+	}
 	c := chunks.Get().(*Chunk)
 	c.Topic, c.Range = r.topic, schemas.Range{Partition: r.at.Partition, From: r.at.From, To: r.at.From}
-	err := r.drain(b, c)
-	closed := b.Close()
-	if err == nil && closed != nil && !errors.Is(closed, kafka.RequestTimedOut) {
-		err = closed
-	}
+	err = drain(got.RecordBatches, r.at.To, r.o.Want, c)
 	if c.To == c.From {
 		c.Release()
 		return nil, err
 	}
-	// What was read is whole even if the connection broke after it.
+	// What was read before a damaged batch is whole; the next fetch meets the batch again.
 	r.at.From = c.To
-	if err != nil {
-		r.Close()
-	}
 	return c, nil
 }
 
-// drain reads the batch's records below the range's end into the chunk.
-func (r *Reader) drain(b *kafka.Batch, c *Chunk) error {
-	for b.Offset() < r.at.To {
-		rec := schemas.Record{Partition: r.at.Partition}
-		if r.o.Want == 0 && !r.whole {
-			if cap(c.buffer)-len(c.buffer) < slack {
-				c.buffer = make([]byte, 0, max(r.o.MaxBytes, 2*slack)) // earlier records keep the old one alive
-			}
-			free := c.buffer[len(c.buffer):cap(c.buffer)]
-			n, err := b.Read(free)
-			if errors.Is(err, io.ErrShortBuffer) {
-				r.whole = true
-				return nil
-			}
-			if err != nil {
-				return ended(err)
-			}
-			c.buffer = c.buffer[:len(c.buffer)+n]
-			rec.Value, rec.Offset = free[:n:n], b.Offset()-1
-		} else {
-			m, err := b.ReadMessage()
-			if err != nil {
-				return ended(err)
-			}
-			r.whole = false
-			rec.Offset, rec.Timestamp, rec.Key, rec.Value = m.Offset, m.Time.UnixMilli(), m.Key, m.Value
-			for _, h := range m.Headers {
-				rec.Headers = append(rec.Headers, schemas.Header{Key: h.Key, Value: h.Value})
-			}
+// find asks the cluster for the partition's leader.
+func (r *Reader) find(ctx context.Context) (err error) {
+	if r.client == nil {
+		if r.client, err = r.log.lend(); err != nil {
+			return err
 		}
-		if rec.Offset < r.at.From { // a broker sends whole record batches
-			continue
-		}
-		if rec.Offset >= r.at.To {
-			c.To = r.at.To
-			return nil
-		}
-		c.Records = append(c.Records, rec)
-		c.To = rec.Offset + 1
 	}
-	c.To = max(c.To, min(b.Offset(), r.at.To))
-	return nil
-}
-
-// ended is nil at the end of a batch.
-func ended(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, kafka.RequestTimedOut) {
+	if r.leader >= 0 {
 		return nil
 	}
-	return err
-}
-
-// dial connects to the partition's leader, asking each known broker for it, and goes to the offset.
-func (r *Reader) dial(ctx context.Context) error {
-	if r.conn != nil {
-		return nil
+	req := kmsg.NewPtrMetadataRequest()
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.Topic = kmsg.StringPtr(r.topic)
+	req.Topics = append(req.Topics, topic)
+	resp, err := req.RequestWith(ctx, r.client)
+	if err != nil {
+		return err
 	}
-	var errs []error
-	for _, address := range r.log.config.Brokers {
-		conn, err := r.log.dialer.DialLeader(ctx, "tcp", address, r.topic, int(r.at.Partition))
-		if err == nil {
-			if _, err = conn.Seek(r.at.From, kafka.SeekAbsolute|kafka.SeekDontCheck); err == nil {
-				r.conn = conn
+	for _, t := range resp.Topics {
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+			return err
+		}
+		for _, p := range t.Partitions {
+			if p.Partition == r.at.Partition && p.Leader >= 0 {
+				r.leader, r.id = p.Leader, t.TopicID
 				return nil
 			}
-			conn.Close()
 		}
-		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return kerr.LeaderNotAvailable
 }

@@ -119,7 +119,7 @@ func read(ctx context.Context, l *kafkalog.Log, topic string, r schemas.Range, f
 			return err
 		}
 		for i := range c.Records {
-			// ReadMessage gave the value memory of its own, so it outlives the chunk.
+			// What a record points to outlives the chunk.
 			s, err := slice.Decode(c.Records[i].Value)
 			if err != nil {
 				s = nil
