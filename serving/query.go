@@ -18,6 +18,9 @@ type Request struct {
 	SQL    string
 	AsOf   *AsOf
 	Params map[string]string // values of $name, each one constant written in SQL
+	// Sorted puts the rows of a question without an ORDER BY in the order of all its columns: then the same snapshot
+	// gives the same rows in the same order, whichever layers they come from.
+	Sorted bool
 }
 
 // Query answers over everything acknowledged before it was called, or over what AsOf names. Errors: a question that is
@@ -36,6 +39,9 @@ func (s *Server) Query(ctx context.Context, r Request) (*Answer, error) {
 	q, err := s.open(ctx, defs, parsed, r.AsOf)
 	if err != nil {
 		return nil, err
+	}
+	if r.Sorted && !parsed.Ordered {
+		parsed.SQL = "SELECT * FROM (" + parsed.SQL + ") ORDER BY ALL"
 	}
 	a, err := q.answer(ctx, parsed)
 	if err != nil {

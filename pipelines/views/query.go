@@ -47,6 +47,7 @@ type Query struct {
 	SQL     string // as DuckDB prints it, parameters filled in
 	Tables  []Table
 	Columns []Column // the answer's
+	Ordered bool     // it says in which order its rows come
 }
 
 // RejectColumns are the columns of rejects.TOPIC.
@@ -232,7 +233,7 @@ func (a *adhoc) describe(bound bool) (*Query, error) {
 	if err := ties.settleTies(a.query); err != nil {
 		return nil, err
 	}
-	if hasOrder(a.query) {
+	if q.Ordered = hasOrder(a.query); q.Ordered {
 		completeOrder(a.query, len(q.Columns))
 	}
 	used := usedNames(a.query)

@@ -34,33 +34,13 @@ var placeholders = map[string]func(name string, at, from, to time.Time) string{
 	"time": func(_ string, at, _, _ time.Time) string { return at.Format("150405") },
 	"from": func(_ string, _, from, _ time.Time) string { return from.Format(time.DateOnly) },
 	"to":   func(_ string, _, _, to time.Time) string { return to.Format(time.DateOnly) },
+	"utc":  func(_ string, at, _, _ time.Time) string { return at.UTC().Format("20060102T150405Z") },
 }
 
 // Outputs are the endings a job's output may have: they decide the format.
 var Outputs = []string{".parquet", ".csv", ".ndjson", ".json", ".md"}
 
 var placeholder = regexp.MustCompile(`\{\{\s*([^{}]*?)\s*\}\}`)
-
-// Next is the first time the job is due after t, in the job's time zone.
-func (j *Job) Next(t time.Time) time.Time { return j.schedule.Next(t.In(j.location)) }
-
-// Previous is the last time the job was due before t, the zero time if there is none in five years.
-func (j *Job) Previous(t time.Time) time.Time {
-	for back := time.Minute; back <= 5*366*24*time.Hour; back *= 2 {
-		due := j.Next(t.Add(-back))
-		if due.IsZero() || !due.Before(t) {
-			continue
-		}
-		for {
-			next := j.Next(due)
-			if next.IsZero() || !next.Before(t) {
-				return due
-			}
-			due = next
-		}
-	}
-	return time.Time{}
-}
 
 // Place is the line and column in the job's file of a place in its SQL.
 func (j *Job) Place(line, column int) (int, int) {
@@ -139,7 +119,7 @@ func (s section) output(j *Job) {
 	if !slices.Contains(Outputs, filepath.Ext(j.Output)) {
 		s.report("output", "end it in one of "+strings.Join(Outputs, ", "), "%q does not say the format", j.Output)
 	}
-	names := []string{"date", "time", "from", "to", "name"}
+	names := []string{"date", "time", "from", "to", "utc", "name"}
 	for _, m := range placeholder.FindAllStringSubmatch(j.Output, -1) {
 		if placeholders[m[1]] == nil {
 			s.report("output", nearest(m[1], names), "unknown placeholder %q", m[0])
