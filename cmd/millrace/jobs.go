@@ -6,20 +6,65 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/millrace/millrace/batch/jobs"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/project"
 )
 
 func newJobs(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "jobs",
-		Short:   "Scheduled queries: list and run them, see their history, hand them to cron",
-		Example: `  millrace jobs crontab | crontab -`,
+		Use:   "jobs",
+		Short: "Scheduled queries: list and run them, see their history, hand them to cron",
+		Long: `A job is a file of jobs/: a SELECT that runs on a schedule and writes a file. "millrace up" runs the jobs at their times;
+"jobs run" runs one now, "jobs backfill" runs it for the past, and "jobs crontab" hands them to the system's cron.`,
+		Example: `  millrace jobs list
+  millrace jobs run weekly
+  millrace jobs history weekly`,
 	}
-	return group(cmd, newJobsCrontab(a))
+	return group(cmd, newJobsList(a), newJobsRun(a), newJobsHistory(a), newJobsBackfill(a), newJobsCrontab(a))
+}
+
+// jobNames lists the jobs of a project.
+func jobNames(p *project.Project) []string {
+	names := make([]string, len(p.Jobs))
+	for i, j := range p.Jobs {
+		names[i] = j.Name
+	}
+	return names
+}
+
+// job is the project's job of that name. Errors: a Problem that names the nearest one.
+func job(p *project.Project, name string) (*project.Job, error) {
+	if j := p.Job(name); j != nil {
+		return j, nil
+	}
+	return nil, noSuch("job", name, jobNames(p), "jobs/"+name+".yaml would declare it")
+}
+
+// runner runs jobs of the engine's project, or only tells their history if there is no engine.
+func (a *app) runner(p *project.Project, answerer jobs.Answerer) *jobs.Runner {
+	return &jobs.Runner{Dir: p.Private("jobs"), Project: p.Dir, Answerer: answerer, Now: time.Now, Log: a.logger()}
+}
+
+// moments are how a time may be written in a flag; without an offset it is in the job's time zone.
+var moments = []string{"2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly}
+
+// parseMoment reads a flag's time.
+func parseMoment(flag, text string, zone *time.Location) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t, nil
+	}
+	for _, layout := range moments {
+		if t, err := time.ParseInLocation(layout, text, zone); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("%s %q is not a time", flag, text),
+		Hint: "write 2026-01-31, 2026-01-31T06:00 in the job's time zone, or 2026-01-31T06:00:00Z"}
 }
 
 func newJobsCrontab(a *app) *cobra.Command {

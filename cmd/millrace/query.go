@@ -120,17 +120,22 @@ func writeAnswer(ctx context.Context, w io.Writer, answer *serving.Answer, forma
 	return err
 }
 
-// writeJSON writes {"columns","rows","certificate"}, row by row.
+// writeJSON writes {"columns","rows","certificate"}.
 func writeJSON(ctx context.Context, w io.Writer, answer *serving.Answer) error {
+	certificate, err := json.Marshal(answer.Certificate)
+	if err != nil {
+		return err
+	}
+	return writeRows(ctx, w, answer, `,"certificate":`+string(certificate))
+}
+
+// writeRows writes {"columns","rows"} and what is to follow in the object, row by row.
+func writeRows(ctx context.Context, w io.Writer, answer *serving.Answer, rest string) error {
 	columns := answer.Columns
 	if columns == nil {
 		columns = []views.Column{}
 	}
 	head, err := json.Marshal(columns)
-	if err != nil {
-		return err
-	}
-	certificate, err := json.Marshal(answer.Certificate)
 	if err != nil {
 		return err
 	}
@@ -145,7 +150,7 @@ func writeJSON(ctx context.Context, w io.Writer, answer *serving.Answer) error {
 	}); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "],\"certificate\":%s}\n", certificate)
+	_, err = fmt.Fprintf(w, "]%s}\n", rest)
 	return err
 }
 

@@ -55,6 +55,7 @@ func runUp(ctx context.Context, a *app) error {
 		return errors.Join(&schemas.Problem{Kind: schemas.Environment, Message: "the project's private folder cannot be written", Err: err}, server.Close())
 	}
 	defer os.Remove(upPath(p))
+	defer a.scheduled(ctx, e)()
 	fmt.Fprintf(a.stdout, "millrace is up: Kafka at %s, HTTP at %s; a batch cycle every %s\n", up.Kafka, up.HTTP, p.Config.Batch.Every)
 	err = a.runLayers(ctx, e, served)
 	if ctx.Err() != nil {
