@@ -33,5 +33,5 @@
 //
 // Times are RFC 3339 in UTC; bytes and sha256 are the output's. Example:
 //
-//	3ed47ad8 {"event":"end","at":"2026-01-05T06:00:02Z","outcome":"done"}
+//	117f5127 {"event":"end","at":"2026-01-05T06:00:02Z","outcome":"done"}
 package jobs
