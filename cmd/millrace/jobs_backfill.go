@@ -36,11 +36,13 @@ came late. An interval that fails does not stop the next.`,
 	f.StringVar(&o.to, "to", "", "and not after this one; now if not given")
 	f.BoolVar(&o.again, "again", false, "run intervals that are done once more, over what they covered")
 	f.BoolVar(&o.fresh, "fresh", false, "run intervals that are done once more, over all there is now")
-	_ = cmd.MarkFlagRequired("from")
 	return cmd
 }
 
 func runJobsBackfill(ctx context.Context, a *app, o *jobsBackfillOptions, name string) error {
+	if o.from == "" {
+		return &schemas.Problem{Kind: schemas.Usage, Message: "--from is missing", Hint: "say from when on, like --from 2001-01-01"}
+	}
 	w, err := a.openJob(ctx, name)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -151,7 +152,8 @@ func (a *app) printHistory(p *project.Project, runs []*jobs.Run) error {
 		if j := p.Job(r.Job); j != nil {
 			zone = j.Location()
 		}
-		took, what := "-", r.Error
+		took := "-"
+		what, _, _ := strings.Cut(r.Error, "\n") // --json has the rest
 		if !r.Ended.IsZero() {
 			took = r.Ended.Sub(r.Started).Round(time.Millisecond).String()
 		}
