@@ -139,3 +139,20 @@ func TestKilledWhileCatchingUp(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A lost run's temporary file goes also if the job's output has another folder by now.
+func TestALostRunsFileIsRemovedWhereItWas(t *testing.T) {
+	dir := t.TempDir()
+	r := testRunner(dir, &ledger{}, fixed("2026-01-07 12:00"))
+	if _, ok, err := r.Pending(testJob(t, dir, daily)); ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	crash(t, dir, "answer", 1, "2026-01-08 12:00")
+	job := testJob(t, dir, "schedule: 30 2 * * *\noutput: elsewhere/{{date}}.csv")
+	if _, _, err := r.Run(t.Context(), job, at("2026-01-08 02:30"), Ask{By: ByHand}); err != nil {
+		t.Fatal(err)
+	}
+	if old, now := files(t, filepath.Join(dir, "out")), files(t, filepath.Join(dir, "elsewhere")); old != "" || now != "2026-01-08.csv" {
+		t.Errorf("out holds %q, elsewhere %q", old, now)
+	}
+}

@@ -195,3 +195,26 @@ func TestTheScheduleWaitsForAnotherProcess(t *testing.T) {
 		}
 	})
 }
+
+// catch_up counts from when it was written: what was left out before stays left out.
+func TestCatchUpTurnedOn(t *testing.T) {
+	dir, log := t.TempDir(), &ledger{}
+	r := testRunner(dir, log, fixed("2026-01-01 12:00"))
+	for _, c := range []struct {
+		now, text, want string
+	}{
+		{"2026-01-01 12:00", daily, ""},
+		{"2026-01-04 12:00", daily + "\ncatch_up: true", ""},
+		{"2026-01-06 12:00", daily + "\ncatch_up: true", "01-05T02:30"},
+	} {
+		r.Now = fixed(c.now)
+		due, ok, err := r.Pending(testJob(t, dir, c.text))
+		got := ""
+		if ok {
+			got = due.Format("01-02T15:04")
+		}
+		if err != nil || got != c.want {
+			t.Errorf("at %s: %s %v, want %s", c.now, got, err, c.want)
+		}
+	}
+}
