@@ -51,7 +51,7 @@ func TestEveryVerbHasAnExample(t *testing.T) {
 	for len(queue) > 0 {
 		cmd := queue[0]
 		queue = append(queue[1:], cmd.Commands()...)
-		if cmd.Name() == "help" || cmd.Name() == "completion" || cmd.HasParent() && cmd.Parent().Name() == "completion" {
+		if cmd.Hidden || cmd.Name() == "help" || cmd.Name() == "completion" || cmd.HasParent() && cmd.Parent().Name() == "completion" {
 			continue
 		}
 		if cmd.Example == "" || cmd.Short == "" {
