@@ -1,0 +1,91 @@
+package serving
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+)
+
+// JSON writes {"columns":[{"name","type"}],"rows":[[...]],"certificate"}, row by row.
+func (a *Answer) JSON(ctx context.Context, w io.Writer) error {
+	columns := a.Columns
+	if columns == nil {
+		columns = []views.Column{}
+	}
+	head, err := json.Marshal(columns)
+	if err != nil {
+		return err
+	}
+	certificate, err := json.Marshal(a.Certificate)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(w, `{"columns":%s,"rows":[`, head); err != nil {
+		return err
+	}
+	separator := ""
+	if err := a.Rows(ctx, func(row json.RawMessage) error {
+		_, err := fmt.Fprintf(w, "%s%s", separator, row)
+		separator = ","
+		return err
+	}); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "],\"certificate\":%s}\n", certificate)
+	return err
+}
+
+// arrowRows is the length of an Arrow stream's batches.
+const arrowRows = 64 << 10
+
+// Arrow writes the answer as an Arrow IPC stream. HUGEINT and UHUGEINT are decimal128(38, 0); what else Arrow cannot
+// hold without loss is text, as [schemas.Type.Carrier] says. Errors: a Problem of kind Usage if a HUGEINT has 39 digits.
+func (a *Answer) Arrow(ctx context.Context, w io.Writer) error {
+	cells := make([]string, len(a.Columns))
+	for i, c := range a.Columns {
+		name := schemas.QuoteIdent(c.Name)
+		cells[i] = fmt.Sprintf("CAST(%s AS %s) AS %s", name, arrowType(c.Type), name)
+	}
+	var out *ipc.Writer
+	for at := 0; ; at += arrowRows {
+		// One more batch than needed, with no rows, ends it: its schema is what an empty answer has.
+		batch, err := a.q.session.Arrow(ctx, fmt.Sprintf("SELECT %s FROM millrace_answer WHERE rowid >= %d AND rowid < %d", strings.Join(cells, ", "), at, at+arrowRows))
+		if err != nil {
+			return questionProblem(err)
+		}
+		rows := batch.NumRows()
+		if out == nil {
+			out = ipc.NewWriter(w, ipc.WithSchema(batch.Schema()))
+		}
+		if rows > 0 {
+			err = out.Write(batch)
+		}
+		batch.Release()
+		if err != nil {
+			out.Close()
+			return err
+		}
+		if rows < arrowRows {
+			return out.Close()
+		}
+	}
+}
+
+// arrowType is the type that a column travels as.
+func arrowType(column string) string {
+	t, err := schemas.ParseType(column)
+	switch {
+	case err != nil:
+		return "VARCHAR"
+	case t.ID == schemas.HugeInt, t.ID == schemas.UHugeInt:
+		return "DECIMAL(38,0)"
+	}
+	return t.Carrier().String()
+}
