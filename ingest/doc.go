@@ -23,5 +23,7 @@
 // the topic. The next run waits until the topic's end has stood still for Options.Settle; a batch that is later than
 // that is doubled.
 //
+// AppendOnce does the same for a request with a key: see there.
+//
 // A note is the JSON of type note, with the key TOPIC/ID.
 package ingest

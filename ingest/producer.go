@@ -42,6 +42,8 @@ type Producer struct {
 	mu    sync.Mutex
 	large *kgo.Client // for records that do not fit a usual batch
 	known map[string]*target
+
+	requests requests
 }
 
 // target is a Kafka topic as it is.
@@ -131,11 +133,8 @@ func (p *Producer) Close() {
 // Errors: a *source.TooLongError if a payload is over max_record, and nothing was sent; a *schemas.Problem of kind
 // Environment if the broker is away or cannot write: some of the payloads may be in the log then.
 func (p *Producer) Append(ctx context.Context, topic *schemas.Topic, payloads [][]byte) ([]Offset, error) {
-	limit := maxRecord(topic)
-	for i, v := range payloads {
-		if int64(len(v)) > limit {
-			return nil, fmt.Errorf("record %d: %w", i, &source.TooLongError{Size: int64(len(v)), Limit: limit})
-		}
+	if err := withinLimit(topic, payloads); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
@@ -143,55 +142,82 @@ func (p *Producer) Append(ctx context.Context, topic *schemas.Topic, payloads []
 	if err != nil {
 		return nil, err
 	}
-	var (
-		recs  = make([]kgo.Record, len(payloads))
-		wg    sync.WaitGroup
-		mu    sync.Mutex
-		first error
-		big   bool
-	)
+	s, err := p.send(ctx, topic, t, payloads, nil)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-s.all:
+	case <-ctx.Done(): // what is on its way to the broker is not taken back: an idempotent producer must learn its fate
+		return nil, brokerProblem(p.o.Brokers, ctx.Err())
+	}
+	if s.err != nil {
+		return nil, brokerProblem(p.o.Brokers, s.err)
+	}
+	out := make([]Offset, len(s.recs))
+	for i := range s.recs {
+		out[i] = Offset{Partition: s.recs[i].Partition, Offset: s.recs[i].Offset}
+	}
+	return out, nil
+}
+
+func withinLimit(topic *schemas.Topic, payloads [][]byte) error {
+	limit := maxRecord(topic)
 	for i, v := range payloads {
-		recs[i] = kgo.Record{Topic: t.name, Value: v, Key: recordKey(topic, v), Timestamp: t.stamp}
-		recs[i].Partition = t.partition(&recs[i], time.Now().UnixNano()>>22)
-		big = big || recordSize(&recs[i]) > batchBytes-batchSlack
+		if int64(len(v)) > limit {
+			return fmt.Errorf("record %d: %w", i, &source.TooLongError{Size: int64(len(v)), Limit: limit})
+		}
+	}
+	return nil
+}
+
+// sending is payloads on their way. The records' offsets and err, the first error, may be read once all is closed.
+type sending struct {
+	recs []kgo.Record
+	all  chan struct{}
+	err  error
+}
+
+// send hands payloads to the producer, with headers if they are not nil.
+func (p *Producer) send(ctx context.Context, topic *schemas.Topic, t *target, payloads [][]byte, headers func(i int) []kgo.RecordHeader) (*sending, error) {
+	s := &sending{recs: make([]kgo.Record, len(payloads)), all: make(chan struct{})}
+	big := false
+	for i, v := range payloads {
+		r := &s.recs[i]
+		*r = kgo.Record{Topic: t.name, Value: v, Key: recordKey(topic, v), Timestamp: t.stamp}
+		r.Partition = t.partition(r, time.Now().UnixNano()>>22)
+		if headers != nil {
+			r.Headers = headers(i)
+		}
+		big = big || recordSize(r) > batchBytes-batchSlack
 	}
 	cl := p.cl
 	if big {
+		var err error
 		if cl, err = p.largeClient(); err != nil {
 			return nil, err
 		}
 	}
-	for i := range recs {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for i := range s.recs {
 		wg.Add(1)
-		cl.Produce(ctx, &recs[i], func(_ *kgo.Record, err error) {
+		cl.Produce(ctx, &s.recs[i], func(_ *kgo.Record, err error) {
 			defer wg.Done()
 			if err != nil {
 				mu.Lock()
-				if first == nil {
-					first = err
+				if s.err == nil {
+					s.err = err
 				}
 				mu.Unlock()
 			}
 		})
 	}
-	all := make(chan struct{})
 	go func() {
 		wg.Wait()
-		close(all)
+		close(s.all)
 	}()
-	select {
-	case <-all:
-	case <-ctx.Done(): // what is on its way to the broker is not taken back: an idempotent producer must learn its fate
-		return nil, brokerProblem(p.o.Brokers, ctx.Err())
-	}
-	if first != nil {
-		return nil, brokerProblem(p.o.Brokers, first)
-	}
-	out := make([]Offset, len(recs))
-	for i := range recs {
-		out[i] = Offset{Partition: recs[i].Partition, Offset: recs[i].Offset}
-	}
-	return out, nil
+	return s, nil
 }
 
 func maxRecord(t *schemas.Topic) int64 {

@@ -214,10 +214,12 @@ func (p *Producer) read(ctx context.Context, topic string, from, to schemas.Fron
 			return brokerProblem(p.o.Brokers, errs[0].Err)
 		}
 		fs.EachRecord(func(r *kgo.Record) {
-			if r.Offset >= to[r.Partition] || at[r.Partition] >= to[r.Partition] {
+			if at[r.Partition] >= to[r.Partition] {
 				return
 			}
-			each(r)
+			if r.Offset < to[r.Partition] { // retention may have taken all that is below
+				each(r)
+			}
 			if at[r.Partition] = r.Offset + 1; at[r.Partition] >= to[r.Partition] {
 				left--
 			}

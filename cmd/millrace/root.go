@@ -90,6 +90,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 environment (broker, s
 		newUp(a),
 		newBatch(a),
 		newSpeed(a),
+		newServe(a),
 		newQuery(a),
 		newVerify(a),
 		newRejects(a),

@@ -20,6 +20,8 @@ type engine struct {
 	catalog  *catalog
 	compiler *views.Compiler
 	server   *serving.Server
+
+	producer *ingest.Producer // of the HTTP API; nil: there is none
 }
 
 // engine opens the project of -C for the layers. The caller closes it.
@@ -76,6 +78,9 @@ func (e *engine) prepare(ctx context.Context, p *project.Project) error {
 
 // Close gives everything free.
 func (e *engine) Close() {
+	if e.producer != nil {
+		e.producer.Close()
+	}
 	if e.compiler != nil {
 		e.compiler.Close()
 	}

@@ -47,7 +47,11 @@ func runUp(ctx context.Context, a *app) error {
 	if err != nil {
 		return &schemas.Problem{Kind: schemas.Environment, Message: "listen on " + p.Config.Listen, Err: err, Hint: "stop what uses the port, or set listen: in millrace.yaml to another"}
 	}
-	server := &http.Server{Handler: health(), ReadHeaderTimeout: shutdown}
+	handler, err := a.newHTTP(e)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: shutdown}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	up := upFile{PID: os.Getpid(), Kafka: e.session.brokers[0], HTTP: "http://" + listener.Addr().String()}
@@ -131,13 +135,4 @@ func cycleAll(ctx context.Context, f *fresh) error {
 		err = errors.Join(err, cerr)
 	}
 	return err
-}
-
-// health answers /healthz and /readyz: the process listens only once all is ready.
-func health() http.Handler {
-	mux := http.NewServeMux()
-	ok := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
-	mux.HandleFunc("GET /healthz", ok)
-	mux.HandleFunc("GET /readyz", ok)
-	return mux
 }

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/millrace/millrace/ingest"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/project"
+	"github.com/millrace/millrace/serving"
+	"github.com/millrace/millrace/serving/httpapi"
+)
+
+// appendPatience is how long a request with records waits for a broker that is away.
+const appendPatience = 10 * time.Second
+
+// newHTTP is the project's HTTP API over an engine, which then answers from the project's files as they are at each
+// question. It lives as long as the engine.
+func (a *app) newHTTP(e *engine) (http.Handler, error) {
+	producer, err := ingest.NewProducer(ingest.ProducerOptions{Brokers: e.session.brokers, Timeout: appendPatience})
+	if err != nil {
+		return nil, err
+	}
+	e.producer = producer
+	l := &live{dir: a.dir, producer: producer}
+	e.definitions = l.definitions
+	return httpapi.New(httpapi.Options{
+		Topics:   l.topics,
+		Appender: gateway{producer},
+		Querier:  questions{e.server, l},
+		Status: func(ctx context.Context) (any, error) {
+			return readStatus(ctx, e, l)
+		},
+		Positions: func(ctx context.Context) ([]httpapi.Position, error) {
+			s, err := readStatus(ctx, e, l)
+			return positionsOf(s), err
+		},
+		Ready: func(ctx context.Context) error {
+			if e.session.own != nil {
+				if err := e.session.own.Fault(); err != nil {
+					return err
+				}
+			}
+			_, err := readStatus(ctx, e, l)
+			return err
+		},
+		Log: a.logger(),
+	}), nil
+}
+
+// readStatus is what `status --json` prints.
+func readStatus(ctx context.Context, e *engine, l *live) (status, error) {
+	p, err := l.read()
+	if err != nil {
+		return status{}, err
+	}
+	out := status{Up: e.session.up, Topics: []topicStatus{}}
+	if e.session.own != nil {
+		out.Up = readUp(p)
+	}
+	for _, name := range p.TopicNames() {
+		t, err := readTopicStatus(ctx, e.log, e.store, p.Topics[name])
+		if err != nil {
+			return status{}, err
+		}
+		out.Topics = append(out.Topics, t)
+	}
+	return out, nil
+}
+
+func positionsOf(s status) []httpapi.Position {
+	var out []httpapi.Position
+	for _, t := range s.Topics {
+		out = append(out, httpapi.Position{Topic: t.Topic, End: t.End,
+			Layers: map[string]httpapi.LayerPosition{"batch": {Frontier: t.Batch.Frontier, Lag: t.Batch.Lag}}})
+	}
+	return out
+}
+
+// gateway gives the ingest layer's producer to the HTTP API: the layers do not know each other.
+type gateway struct{ p *ingest.Producer }
+
+// Append appends payloads.
+func (g gateway) Append(ctx context.Context, topic *schemas.Topic, payloads [][]byte) ([]httpapi.Offset, error) {
+	offsets, err := g.p.Append(ctx, topic, payloads)
+	return offsetsOf(offsets), err
+}
+
+// AppendOnce appends payloads of a request with a key.
+func (g gateway) AppendOnce(ctx context.Context, topic *schemas.Topic, key string, payloads [][]byte) ([]httpapi.Offset, bool, error) {
+	offsets, replayed, err := g.p.AppendOnce(ctx, topic, key, payloads)
+	if errors.Is(err, ingest.ErrKeyReused) {
+		err = httpapi.ErrKeyReused
+	}
+	return offsetsOf(offsets), replayed, err
+}
+
+func offsetsOf(in []ingest.Offset) []httpapi.Offset {
+	out := make([]httpapi.Offset, len(in))
+	for i, o := range in {
+		out[i] = httpapi.Offset(o)
+	}
+	return out
+}
+
+// questions answers, and says with a question that cannot be answered what is wrong in the project's files: the view it
+// asks for may be the one that does not compile.
+type questions struct {
+	server *serving.Server
+	live   *live
+}
+
+// Query answers one question.
+func (q questions) Query(ctx context.Context, r serving.Request) (*serving.Answer, error) {
+	answer, err := q.server.Query(ctx, r)
+	var p *schemas.Problem
+	if wrong := q.live.wrong(); len(wrong) > 0 && errors.As(err, &p) && p.Kind == schemas.Usage {
+		out := *p
+		out.Hint += "; the project has problems: " + wrong[0].Error()
+		return nil, &out
+	}
+	return answer, err
+}
+
+// listenHTTP takes the port. It says so where everybody on the network may ask: there is no authentication.
+func (a *app) listenHTTP(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, &schemas.Problem{Kind: schemas.Environment, Message: "listen on " + address, Err: err,
+			Hint: "stop what uses the port, or set another: listen: in " + project.File}
+	}
+	if tcp, ok := listener.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		a.note("HTTP at %s can be reached from other machines and asks nobody who they are: put a proxy that does before it", listener.Addr())
+	}
+	return listener, nil
+}
+
+// serveHTTP serves until ctx ends, then lets requests in flight end, for as long as drain.
+func (a *app) serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler, drain time.Duration) error {
+	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: shutdown, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		BaseContext: func(net.Listener) context.Context { return requests }}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return &schemas.Problem{Kind: schemas.Environment, Message: "HTTP", Err: err}
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(requests, drain)
+	defer cancel()
+	err := server.Shutdown(last)
+	if errors.Is(err, context.DeadlineExceeded) {
+		a.note("requests that took longer than %s were cut off", drain)
+		cut()
+		return server.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("end HTTP: %w", err)
+	}
+	return nil
+}

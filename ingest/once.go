@@ -1,0 +1,389 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// ErrKeyReused: a request's key came before with other payloads.
+var ErrKeyReused = errors.New("the key was used for other records")
+
+const (
+	requestHeader = "millrace-request"
+	requestsTopic = "_millrace.requests"
+	// A key is remembered for requestWindow, and not longer than requestKeys keys.
+	requestWindow = 24 * time.Hour
+	requestKeys   = 50_000
+	// requestOffsets bounds the answers that are held in memory; others are read from the log again.
+	requestOffsets = 500_000
+)
+
+// requestNote is what the topic _millrace.requests says of a request with a key: first where the topic's partitions
+// ended before its records were sent, then, with To, where they ended when all were durable.
+type requestNote struct {
+	Version int              `json:"v"` // 1
+	Topic   string           `json:"topic"`
+	TopicID string           `json:"topic_id"`
+	Key     string           `json:"key"`
+	Records int              `json:"records"`
+	Body    string           `json:"body"` // SHA-256 of the payloads, each with its length
+	From    schemas.Frontier `json:"from"`
+	To      schemas.Frontier `json:"to,omitempty"`
+
+	own bool // written by this producer
+}
+
+// requests is what a producer knows of requests with keys. Its zero value knows nothing.
+type requests struct {
+	mu      sync.Mutex
+	running map[string]*request // by topic/key
+	done    map[string]*request
+	order   []string // of done, oldest first
+	held    int      // offsets in done
+
+	reading sync.Mutex // held while the notes' topic is read
+	target  *target    // nil: not read yet
+	at      int64      // what lies below is in notes
+	own     map[int64]bool
+	notes   map[string]*requestNote
+	seen    []string // of notes, oldest first
+}
+
+// request is one that runs or has run. What follows ended may be read once it is closed.
+type request struct {
+	body     string
+	ended    chan struct{}
+	offsets  []Offset
+	replayed bool
+	err      error
+}
+
+// AppendOnce is Append for a request that has a key. The same key and payloads again, also while the first is under way
+// and also after a crash, give the same offsets, and what is in the log already is not appended again; replayed says
+// that a request of that key had begun before. A key is remembered for a day at least, if not 50,000 others came since.
+//
+// It is exact for the reason that a run with an ID is: every record carries the header millrace-request (the key's hash
+// and the record's index), and a note on the topic _millrace.requests says from which offsets on it can be. The limits
+// are the same too: a batch that a killed process had handed to the network and that reaches the broker after the topic
+// has stood still for a second is doubled, and so are records whose key two processes get at the same moment.
+//
+// Errors: ErrKeyReused; else those of Append. A request that failed goes on in the background as long as the broker may
+// still take its records, and a retry waits for that.
+func (p *Producer) AppendOnce(ctx context.Context, topic *schemas.Topic, key string, payloads [][]byte) (offsets []Offset, replayed bool, err error) {
+	if err := withinLimit(topic, payloads); err != nil {
+		return nil, false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.o.Timeout)
+	defer cancel()
+	name, body := topic.Name+"/"+key, bodyHash(payloads)
+	for {
+		rq, mine := p.requests.begin(name, body)
+		if mine { // the client may go away, the outcome must be known all the same
+			go p.appendOnce(context.WithoutCancel(ctx), topic, key, payloads, rq)
+		}
+		select {
+		case <-rq.ended:
+		case <-ctx.Done():
+			return nil, false, brokerProblem(p.o.Brokers, ctx.Err())
+		}
+		switch {
+		case rq.body != body:
+			return nil, false, fmt.Errorf("%s: %w", name, ErrKeyReused)
+		case rq.err != nil && !mine && ctx.Err() == nil:
+			continue // another caller's try failed while this one waited
+		case rq.err != nil:
+			return nil, false, rq.err
+		}
+		return rq.offsets, rq.replayed || !mine, nil
+	}
+}
+
+// begin finds the request or makes it; mine says that the caller must run it.
+func (r *requests) begin(name, body string) (rq *request, mine bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rq = r.done[name]; rq != nil {
+		return rq, false
+	}
+	if rq = r.running[name]; rq != nil {
+		return rq, false
+	}
+	if r.running == nil {
+		r.running, r.done = map[string]*request{}, map[string]*request{}
+	}
+	rq = &request{body: body, ended: make(chan struct{})}
+	r.running[name] = rq
+	return rq, true
+}
+
+// end gives the outcome to all who wait and keeps a good one.
+func (r *requests) end(name string, rq *request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.running, name)
+	if rq.err == nil {
+		r.done[name] = rq
+		r.order = append(r.order, name)
+		r.held += len(rq.offsets)
+	}
+	for len(r.order) > 1 && (len(r.order) > requestKeys || r.held > requestOffsets) {
+		r.held -= len(r.done[r.order[0]].offsets)
+		delete(r.done, r.order[0])
+		r.order = r.order[1:]
+	}
+	close(rq.ended)
+}
+
+func (p *Producer) appendOnce(ctx context.Context, topic *schemas.Topic, key string, payloads [][]byte, rq *request) {
+	begun, cancel := context.WithTimeout(ctx, p.o.Timeout)
+	defer cancel()
+	n, err := p.complete(begun, topic, key, payloads, rq)
+	rq.err = err
+	p.requests.end(topic.Name+"/"+key, rq)
+	if err != nil || n == nil {
+		return
+	}
+	n.To = n.From.Clone()
+	for _, o := range rq.offsets {
+		n.To[o.Partition] = max(n.To[o.Partition], o.Offset+1)
+	}
+	// Without this note a later process reads the topic to its end: slower, not wrong.
+	_ = p.noteRequest(begun, n)
+}
+
+// complete appends the request's payloads, or those of them that are not in the log. It returns the note to be
+// completed, nil if that is done already.
+func (p *Producer) complete(ctx context.Context, topic *schemas.Topic, key string, payloads [][]byte, rq *request) (*requestNote, error) {
+	t, err := p.target(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	n, own, err := p.requestNote(ctx, topic.Name+"/"+key)
+	if err != nil {
+		return nil, brokerProblem(p.o.Brokers, err)
+	}
+	rq.offsets = make([]Offset, len(payloads))
+	missing := make([]int, 0, len(payloads))
+	if rq.replayed = n != nil && n.TopicID == t.id; rq.replayed {
+		if n.Body != rq.body || n.Records != len(payloads) {
+			return nil, fmt.Errorf("%s/%s: %w", topic.Name, key, ErrKeyReused)
+		}
+		found, err := p.findRequest(ctx, t, n, own)
+		if err != nil {
+			return nil, err
+		}
+		for i := range payloads {
+			at, ok := found[i]
+			if rq.offsets[i] = at; !ok {
+				missing = append(missing, i)
+			}
+		}
+		if n.To != nil && len(missing) > 0 {
+			return nil, &schemas.Problem{Kind: schemas.Usage, Message: "the request's records were durable and are not in the log any more", Hint: "there is nothing to send again"}
+		}
+		if n.To != nil {
+			return nil, nil
+		}
+	} else {
+		n = &requestNote{Version: 1, Topic: topic.Name, TopicID: t.id, Key: key, Records: len(payloads), Body: rq.body}
+		if n.From, err = p.ends(ctx, t.name); err != nil {
+			return nil, err
+		}
+		if err := p.noteRequest(ctx, n); err != nil {
+			return nil, brokerProblem(p.o.Brokers, err)
+		}
+		for i := range payloads {
+			missing = append(missing, i)
+		}
+	}
+	prefix := requestPrefix(n)
+	rest := make([][]byte, len(missing))
+	for j, i := range missing {
+		rest[j] = payloads[i]
+	}
+	s, err := p.send(ctx, topic, t, rest, func(j int) []kgo.RecordHeader {
+		return []kgo.RecordHeader{{Key: requestHeader, Value: strconv.AppendInt([]byte(prefix), int64(missing[j]), 10)}}
+	})
+	if err != nil {
+		return nil, err
+	}
+	<-s.all // however long the broker is away: a record whose fate is not known must not be sent again
+	if s.err != nil {
+		return nil, brokerProblem(p.o.Brokers, s.err)
+	}
+	for j, i := range missing {
+		rq.offsets[i] = Offset{Partition: s.recs[j].Partition, Offset: s.recs[j].Offset}
+	}
+	copied := *n
+	return &copied, nil
+}
+
+// requestPrefix is what the headers of the request's records begin with.
+func requestPrefix(n *requestNote) string {
+	sum := sha256.Sum256([]byte(n.Key))
+	return hex.EncodeToString(sum[:16]) + "/"
+}
+
+func bodyHash(payloads [][]byte) string {
+	h := sha256.New()
+	var size [8]byte
+	for _, v := range payloads {
+		binary.LittleEndian.PutUint64(size[:], uint64(len(v)))
+		h.Write(size[:])
+		h.Write(v)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// findRequest reads the topic for the request's records, by index. While another process may still have some on their
+// way it waits until the topic's end has stood still.
+func (p *Producer) findRequest(ctx context.Context, t *target, n *requestNote, own bool) (map[int]Offset, error) {
+	found := map[int]Offset{}
+	prefix := []byte(requestPrefix(n))
+	from, to := n.From, n.To
+	for {
+		if n.To == nil {
+			var err error
+			if to, err = p.ends(ctx, t.name); err != nil {
+				return nil, err
+			}
+		}
+		err := p.read(ctx, t.name, full(from, to), to, func(r *kgo.Record) {
+			for _, h := range r.Headers {
+				if h.Key != requestHeader || !bytes.HasPrefix(h.Value, prefix) {
+					continue
+				}
+				if i, err := strconv.Atoi(string(h.Value[len(prefix):])); err == nil && i >= 0 && i < n.Records {
+					found[i] = Offset{Partition: r.Partition, Offset: r.Offset}
+				}
+			}
+		})
+		if err != nil {
+			return nil, brokerProblem(p.o.Brokers, err)
+		}
+		if n.To != nil || own || len(found) == n.Records {
+			return found, nil
+		}
+		select {
+		case <-time.After(settle):
+		case <-ctx.Done():
+			return nil, brokerProblem(p.o.Brokers, ctx.Err())
+		}
+		now, err := p.ends(ctx, t.name)
+		if err != nil {
+			return nil, err
+		}
+		if now.AtMost(to) {
+			return found, nil
+		}
+		from = to
+	}
+}
+
+// full is from with every partition of to.
+func full(from, to schemas.Frontier) schemas.Frontier {
+	out := schemas.Frontier{}
+	for part := range to {
+		out[part] = from[part]
+	}
+	return out
+}
+
+// settle is how long a topic must stand still before a batch on its way is taken for lost.
+const settle = time.Second
+
+// requestNote is the last note of the key, nil if there is none, and whether this producer wrote it.
+func (p *Producer) requestNote(ctx context.Context, name string) (n *requestNote, own bool, err error) {
+	r := &p.requests
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	if r.target == nil {
+		t, err := p.find(ctx, requestsTopic, 1, nil)
+		if err != nil {
+			return nil, false, err
+		}
+		begin, err := p.adm.ListOffsetsAfterMilli(ctx, time.Now().Add(-requestWindow).UnixMilli(), requestsTopic)
+		if err == nil {
+			err = begin.Error()
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		first, _ := begin.Lookup(requestsTopic, 0)
+		r.target, r.at, r.own, r.notes = t, first.Offset, map[int64]bool{}, map[string]*requestNote{}
+	}
+	ends, err := p.ends(ctx, requestsTopic)
+	if err != nil {
+		return nil, false, err
+	}
+	r.pass()
+	if r.at < ends[0] {
+		if err := p.read(ctx, requestsTopic, schemas.Frontier{0: r.at}, ends, func(rec *kgo.Record) {
+			n := &requestNote{}
+			if !r.own[rec.Offset] && json.Unmarshal(rec.Value, n) == nil && n.Version == 1 {
+				r.remember(n)
+			}
+		}); err != nil {
+			return nil, false, err
+		}
+		r.at = ends[0]
+	}
+	n = r.notes[name]
+	return n, n != nil && n.own, nil
+}
+
+// pass moves at over the notes that this producer wrote.
+func (r *requests) pass() {
+	for r.own[r.at] {
+		delete(r.own, r.at)
+		r.at++
+	}
+}
+
+func (r *requests) remember(n *requestNote) {
+	name := n.Topic + "/" + n.Key
+	if r.notes[name] == nil {
+		r.seen = append(r.seen, name)
+	}
+	r.notes[name] = n
+	for len(r.seen) > requestKeys {
+		delete(r.notes, r.seen[0])
+		r.seen = r.seen[1:]
+	}
+}
+
+// noteRequest makes the note durable.
+func (p *Producer) noteRequest(ctx context.Context, n *requestNote) error {
+	data, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	rec := &kgo.Record{Topic: requestsTopic, Key: []byte(n.Topic + "/" + n.Key), Value: data}
+	if err := p.cl.ProduceSync(ctx, rec).FirstErr(); err != nil {
+		return err
+	}
+	kept := *n
+	kept.own = true
+	r := &p.requests
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	if rec.Offset >= r.at {
+		r.own[rec.Offset] = true
+	}
+	r.pass()
+	r.remember(&kept)
+	return nil
+}
