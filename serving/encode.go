@@ -31,12 +31,17 @@ func (a *Answer) JSON(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	separator := ""
-	if err := a.Rows(ctx, func(row json.RawMessage) error {
-		_, err := fmt.Fprintf(w, "%s%s", separator, row)
+	var written error
+	err = a.Rows(ctx, func(row json.RawMessage) error {
+		_, written = fmt.Fprintf(w, "%s%s", separator, row)
 		separator = ","
-		return err
-	}); err != nil {
-		return err
+		return written
+	})
+	if written != nil {
+		return written
+	}
+	if err != nil {
+		return questionProblem(err)
 	}
 	_, err = fmt.Fprintf(w, "],\"certificate\":%s}\n", certificate)
 	return err

@@ -2,6 +2,7 @@ package serving
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -178,10 +179,21 @@ func (q *question) certify(ctx context.Context) (*Certificate, error) {
 	return c, nil
 }
 
+// questionProblem says what DuckDB's error means to who asked. An end by the context stays what it is.
 func questionProblem(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
 	text := err.Error()
 	if i := strings.Index(text, "Error: "); i >= 0 {
 		text = text[max(0, strings.LastIndexByte(text[:i], ':')+1):]
 	}
-	return &schemas.Problem{Kind: schemas.Usage, Message: strings.TrimSpace(text), Hint: "check the query"}
+	text, _, _ = strings.Cut(strings.TrimSpace(text), "\n")
+	switch {
+	case strings.HasPrefix(text, "Out of Memory Error"):
+		return &schemas.Problem{Kind: schemas.Usage, Message: text, Hint: "ask for less at once, or raise memory: in millrace.yaml"}
+	case strings.HasPrefix(text, "IO Error"):
+		return &schemas.Problem{Kind: schemas.Environment, Message: text, Hint: "free some space, or set TMPDIR to a folder that can be written"}
+	}
+	return &schemas.Problem{Kind: schemas.Usage, Message: text, Hint: "check the query"}
 }

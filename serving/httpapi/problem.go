@@ -88,7 +88,8 @@ func problemOf(err error) *problem {
 // fail answers with a problem document if nothing was sent yet; otherwise it breaks the connection, so that nobody
 // takes a part for the whole.
 func (s *Server) fail(w *response, r *http.Request, err error) {
-	if r.Context().Err() != nil {
+	var known *problem
+	if r.Context().Err() != nil && !errors.As(err, &known) {
 		w.code = clientGone
 		return
 	}
