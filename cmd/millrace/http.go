@@ -15,7 +15,7 @@ import (
 	"github.com/millrace/millrace/serving/httpapi"
 )
 
-// appendPatience is how long a request with records waits for a broker that is away.
+// appendPatience is how long a request with records, or a verb that begins, waits for a broker that is away.
 const appendPatience = 10 * time.Second
 
 // newHTTP is the project's HTTP API over an engine, which then answers from the project's files as they are at each

@@ -31,9 +31,10 @@ func (a *app) engine(ctx context.Context) (e *engine, err error) {
 		return nil, err
 	}
 	e = &engine{catalog: c}
+	opened := e
 	defer func() {
 		if err != nil {
-			e.Close()
+			opened.Close()
 		}
 	}()
 	if e.session, err = a.connect(ctx, p); err != nil {
@@ -63,7 +64,7 @@ func (e *engine) serve(definitions func(context.Context) (*serving.Definitions, 
 
 // prepare makes the topics that the broker does not have yet.
 func (e *engine) prepare(ctx context.Context, p *project.Project) error {
-	producer, err := ingest.NewProducer(ingest.ProducerOptions{Brokers: e.session.brokers})
+	producer, err := ingest.NewProducer(ingest.ProducerOptions{Brokers: e.session.brokers, Timeout: appendPatience})
 	if err != nil {
 		return err
 	}
