@@ -33,7 +33,7 @@ import (
 
 // house is the flights example behind HTTP, over a real broker.
 type house struct {
-	t       *testing.T
+	t       testing.TB
 	url     string
 	broker  *kfake.Cluster
 	options httpapi.Options
@@ -71,7 +71,7 @@ func (h *house) Write(b []byte) (int, error) {
 	return h.log.Write(b)
 }
 
-func open(t *testing.T, change ...func(*httpapi.Options)) *house {
+func open(t testing.TB, change ...func(*httpapi.Options)) *house {
 	t.Helper()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(4, "flights"))
 	if err != nil {
