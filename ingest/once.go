@@ -54,9 +54,13 @@ type requests struct {
 	order   []string // of done, oldest first
 	held    int      // offsets in done
 
-	reading sync.Mutex // held while the notes' topic is read
-	target  *target    // nil: not read yet
-	at      int64      // what lies below is in notes
+	// reading is held while the notes' topic is read, and shared by those who write to it: a reader knows all notes that
+	// this producer wrote, and need not read them back.
+	reading sync.RWMutex
+	target  *target // nil: not read yet
+	at      int64   // what lies below is in notes
+
+	writing sync.Mutex // of what follows, for those who share reading
 	own     map[int64]bool
 	notes   map[string]*requestNote
 	seen    []string // of notes, oldest first
@@ -333,7 +337,9 @@ func (p *Producer) requestNote(ctx context.Context, name string) (n *requestNote
 	if r.at < ends[0] {
 		if err := p.read(ctx, requestsTopic, schemas.Frontier{0: r.at}, ends, func(rec *kgo.Record) {
 			n := &requestNote{}
-			if !r.own[rec.Offset] && json.Unmarshal(rec.Value, n) == nil && n.Version == 1 {
+			if r.own[rec.Offset] {
+				delete(r.own, rec.Offset)
+			} else if json.Unmarshal(rec.Value, n) == nil && n.Version == 1 {
 				r.remember(n)
 			}
 		}); err != nil {
@@ -371,19 +377,18 @@ func (p *Producer) noteRequest(ctx context.Context, n *requestNote) error {
 	if err != nil {
 		return err
 	}
+	r := &p.requests
+	r.reading.RLock()
+	defer r.reading.RUnlock()
 	rec := &kgo.Record{Topic: requestsTopic, Key: []byte(n.Topic + "/" + n.Key), Value: data}
 	if err := p.cl.ProduceSync(ctx, rec).FirstErr(); err != nil {
 		return err
 	}
 	kept := *n
 	kept.own = true
-	r := &p.requests
-	r.reading.Lock()
-	defer r.reading.Unlock()
-	if rec.Offset >= r.at {
-		r.own[rec.Offset] = true
-	}
-	r.pass()
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.own[rec.Offset] = true
 	r.remember(&kept)
 	return nil
 }
