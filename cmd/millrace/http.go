@@ -27,56 +27,57 @@ func (a *app) newHTTP(e *engine) (http.Handler, error) {
 	}
 	e.producer = producer
 	l := &live{dir: a.dir, producer: producer}
-	e.definitions = l.definitions
-	return httpapi.New(httpapi.Options{
-		Topics:   l.topics,
-		Appender: gateway{producer},
-		Querier:  questions{e.server, l},
-		Status: func(ctx context.Context) (any, error) {
-			return readStatus(ctx, e, l)
-		},
-		Positions: func(ctx context.Context) ([]httpapi.Position, error) {
-			s, err := readStatus(ctx, e, l)
-			return positionsOf(s), err
-		},
-		Ready: func(ctx context.Context) error {
-			if e.session.own != nil {
-				if err := e.session.own.Fault(); err != nil {
-					return err
-				}
-			}
-			_, err := readStatus(ctx, e, l)
-			return err
-		},
-		Log: a.logger(),
-	}), nil
-}
-
-// readStatus is what `status --json` prints.
-func readStatus(ctx context.Context, e *engine, l *live) (status, error) {
-	p, err := l.read()
-	if err != nil {
-		return status{}, err
-	}
-	out := status{Up: e.session.up, Topics: []topicStatus{}}
-	if e.session.own != nil {
-		out.Up = readUp(p)
-	}
-	for _, name := range p.TopicNames() {
-		t, err := readTopicStatus(ctx, e.log, e.store, p.Topics[name])
+	look := func(ctx context.Context) (status, error) {
+		now, err := l.engine(ctx, e)
 		if err != nil {
 			return status{}, err
 		}
-		out.Topics = append(out.Topics, t)
+		if e.session.own != nil { // this process is `up`
+			now.session.up = readUp(now.session.project)
+		}
+		return a.status(ctx, now)
 	}
-	return out, nil
+	return httpapi.New(httpapi.Options{
+		Topics:   l.topics,
+		Appender: gateway{producer},
+		Querier:  questions{e.serve(l.definitions), l},
+		Status:   func(ctx context.Context) (any, error) { return look(ctx) },
+		Positions: func(ctx context.Context) ([]httpapi.Position, error) {
+			s, err := look(ctx)
+			return positionsOf(s), err
+		},
+		Ready: func(ctx context.Context) error { return ready(ctx, e, l) },
+		Log:   a.logger(),
+	}), nil
+}
+
+// ready says why records and questions cannot be taken now.
+func ready(ctx context.Context, e *engine, l *live) error {
+	if e.session.own != nil {
+		if err := e.session.own.Fault(); err != nil {
+			return err
+		}
+	}
+	p, err := l.read()
+	if err != nil {
+		return err
+	}
+	for _, name := range p.TopicNames() {
+		if _, err := readTopicStatus(ctx, e.log, e.store, p.Topics[name]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func positionsOf(s status) []httpapi.Position {
 	var out []httpapi.Position
 	for _, t := range s.Topics {
 		out = append(out, httpapi.Position{Topic: t.Topic, End: t.End,
-			Layers: map[string]httpapi.LayerPosition{"batch": {Frontier: t.Batch.Frontier, Lag: t.Batch.Lag}}})
+			Layers: map[string]httpapi.LayerPosition{
+				"batch": {Frontier: t.Batch.Frontier, Lag: t.Batch.Lag},
+				"speed": {Frontier: t.Speed.Frontier, Lag: t.Speed.Lag},
+			}})
 	}
 	return out
 }

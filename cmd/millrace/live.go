@@ -2,11 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/millrace/millrace/ingest"
@@ -15,9 +10,9 @@ import (
 	"github.com/millrace/millrace/serving"
 )
 
-// live is a project as its files are now, for a process that runs on while they change: they are read and compiled anew
-// once a name, a size or a modification time has changed. What is wrong in one file does not stand in the way of the
-// others. Concurrency: safe; a compilation keeps other questions waiting, but not records.
+// live is a project as its files are now, for those who ask over HTTP: they are read and compiled anew once one has
+// changed. Other than with fresh, what is wrong in one file does not stand in the way of the others, and records do not
+// wait for views to be compiled. Concurrency: safe.
 type live struct {
 	dir      string
 	producer *ingest.Producer // makes the topics that are new
@@ -28,7 +23,9 @@ type live struct {
 	problems problems // of files, and of views once they are compiled
 
 	compiling sync.Mutex
-	compiled  string // the stamp that defs are of
+	compiled  string // the stamp of what follows
+	of        *project.Project
+	catalog   *catalog
 	defs      *serving.Definitions
 }
 
@@ -36,7 +33,7 @@ type live struct {
 func (l *live) read() (*project.Project, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	stamp := stampOf(l.dir)
+	stamp := project.Stamp(l.dir)
 	if stamp == l.stamp {
 		return l.project, nil
 	}
@@ -57,35 +54,57 @@ func (l *live) topics(context.Context) (map[string]*schemas.Topic, error) {
 }
 
 // definitions are the project's topics, references and views, compiled; the broker has all the topics.
+// definitions are what a question may read.
 func (l *live) definitions(ctx context.Context) (*serving.Definitions, error) {
 	l.compiling.Lock()
 	defer l.compiling.Unlock()
+	if err := l.compile(ctx); err != nil {
+		return nil, err
+	}
+	return l.defs, nil
+}
+
+// engine is an engine over the files as they are now, to look at.
+func (l *live) engine(ctx context.Context, e *engine) (*engine, error) {
+	l.compiling.Lock()
+	defer l.compiling.Unlock()
+	if err := l.compile(ctx); err != nil {
+		return nil, err
+	}
+	now := *e
+	now.session = &session{project: l.of, brokers: e.session.brokers, up: e.session.up}
+	now.catalog = l.catalog
+	return &now, nil
+}
+
+// compile brings catalog and definitions up to date; the broker has all the topics then.
+func (l *live) compile(ctx context.Context) error {
 	p, err := l.read()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	l.mu.Lock()
 	stamp := l.stamp
 	l.mu.Unlock()
 	if stamp == l.compiled {
-		return l.defs, nil
+		return nil
 	}
 	c, found, err := compile(p)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, name := range p.TopicNames() {
 		if _, _, err := l.producer.Prepare(ctx, p.Topics[name]); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	l.compiled, l.defs = stamp, c.definitions()
+	l.compiled, l.of, l.catalog, l.defs = stamp, p, c, c.definitions()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stamp == stamp {
 		l.problems = append(l.problems, found...)
 	}
-	return l.defs, nil
+	return nil
 }
 
 // wrong is what is known to be wrong in the project's files.
@@ -93,23 +112,4 @@ func (l *live) wrong() problems {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.problems
-}
-
-// stampOf changes when a file of the project does.
-func stampOf(dir string) string {
-	var b strings.Builder
-	note := func(info fs.FileInfo, err error) {
-		if err == nil {
-			fmt.Fprintf(&b, "%s %d %d\n", info.Name(), info.Size(), info.ModTime().UnixNano())
-		}
-	}
-	note(os.Stat(filepath.Join(dir, project.File)))
-	for _, folder := range []string{"topics", "views", "reference", "jobs"} {
-		b.WriteString(folder + "/\n")
-		files, _ := os.ReadDir(filepath.Join(dir, folder)) // one that cannot be read is a problem of the project
-		for _, f := range files {
-			note(os.Stat(filepath.Join(dir, folder, f.Name())))
-		}
-	}
-	return b.String()
 }

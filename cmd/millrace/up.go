@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"time"
@@ -43,9 +42,9 @@ func runUp(ctx context.Context, a *app) error {
 	if e.session.up != nil {
 		return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("`millrace up` runs here already, as process %d", e.session.up.PID), Hint: "use it, or stop it first"}
 	}
-	listener, err := net.Listen("tcp", p.Config.Listen)
+	listener, err := a.listenHTTP(p.Config.Listen)
 	if err != nil {
-		return &schemas.Problem{Kind: schemas.Environment, Message: "listen on " + p.Config.Listen, Err: err, Hint: "stop what uses the port, or set listen: in millrace.yaml to another"}
+		return err
 	}
 	handler, err := a.newHTTP(e)
 	if err != nil {

@@ -124,7 +124,7 @@ func New(o Options) *Server {
 	return s
 }
 
-// ServeHTTP answers one request. A page of another site that a browser shows may not act on the server.
+// ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // route answers one path: it picks the method, writes errors as problem documents, counts, and outlives panics.
@@ -166,7 +166,7 @@ func (s *Server) pick(methods map[string]handler, w http.ResponseWriter, r *http
 		w.Header().Set("Allow", allow)
 		return &problem{Status: http.StatusMethodNotAllowed, Detail: r.Method + " is not a method of " + r.URL.Path, Hint: "use " + allow}
 	}
-	if err := s.foreign.Check(r); err != nil {
+	if err := s.foreign.Check(r); err != nil { // a browser on this machine shows a page of another site
 		return &problem{Status: http.StatusForbidden, Detail: "a page of another origin may not do this", Hint: "send the request from a program, or from a page of this server"}
 	}
 	return h(w, r)
