@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/ingest/broker"
+	"github.com/millrace/millrace/schemas"
 )
 
 func producer(t *testing.T, addr string) *Producer {
@@ -169,4 +174,41 @@ func TestAppendOnceOutlivesItsCaller(t *testing.T) {
 		t.Fatal(err)
 	}
 	onlyOnce(t, addr, payloads(50), offsets)
+}
+
+// A request that failed while the broker was away is made good by a retry.
+func TestAppendOnceAfterTheBrokerWasAway(t *testing.T) {
+	dir := t.TempDir()
+	open := func() *broker.Broker {
+		b, err := broker.Open(t.Context(), broker.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { b.Close() })
+		return b
+	}
+	b := open()
+	p, err := NewProducer(ProducerOptions{Brokers: []string{b.Addr()}, Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	first, _, err := p.AppendOnce(t.Context(), flights(), "first", payloads(10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	if _, _, err := p.AppendOnce(t.Context(), flights(), "second", payloads(20)); schemas.KindOf(err) != schemas.Environment {
+		t.Fatalf("without a broker: %v", err)
+	}
+	if again, replayed, err := p.AppendOnce(t.Context(), flights(), "first", payloads(10)); err != nil || !replayed || !reflect.DeepEqual(again, first) {
+		t.Errorf("what is known needs no broker: %v", err)
+	}
+	b = open()
+	if _, _, err := p.AppendOnce(t.Context(), flights(), "second", payloads(20)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(readAll(t, b.Addr(), "flights")); n != 30 {
+		t.Errorf("%d records in the log, want 30", n)
+	}
 }
