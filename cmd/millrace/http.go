@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -142,10 +141,7 @@ func (a *app) listenHTTP(address string) (net.Listener, error) {
 
 // serveHTTP serves until ctx ends, then lets requests in flight end, for as long as drain.
 func (a *app) serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler, drain time.Duration) error {
-	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: shutdown, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		BaseContext: func(net.Listener) context.Context { return requests }}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: shutdown, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	select {
@@ -153,16 +149,18 @@ func (a *app) serveHTTP(ctx context.Context, listener net.Listener, handler http
 		return &schemas.Problem{Kind: schemas.Environment, Message: "HTTP", Err: err}
 	case <-ctx.Done():
 	}
-	last, cancel := context.WithTimeout(requests, drain)
+	return a.drainHTTP(context.WithoutCancel(ctx), server, drain)
+}
+
+// drainHTTP takes no new requests and waits for those in flight. What takes longer than drain is cut off: its client sees
+// a broken connection, and the process has ended as it was told to.
+func (a *app) drainHTTP(ctx context.Context, server *http.Server, drain time.Duration) error {
+	last, cancel := context.WithTimeout(ctx, drain)
 	defer cancel()
 	err := server.Shutdown(last)
 	if errors.Is(err, context.DeadlineExceeded) {
 		a.note("requests that took longer than %s were cut off", drain)
-		cut()
 		return server.Close()
 	}
-	if err != nil {
-		return fmt.Errorf("end HTTP: %w", err)
-	}
-	return nil
+	return err
 }

@@ -197,6 +197,19 @@ func TestServeBesideUp(t *testing.T) {
 	if code, _ := up.get("/readyz"); code != 200 {
 		t.Errorf("up is not ready: %d", code)
 	}
+	// One that would take hours is cut off, and never answered as if it were whole.
+	go func() {
+		code, body := up.post("/v1/query", `{"sql":"SELECT sum(a.i * b.i) FROM range(10000000) a(i), range(10000000) b(i)"}`)
+		answered <- fmt.Sprint(code, body)
+	}()
+	for _, metrics := up.get("/metrics"); !strings.Contains(metrics, "millrace_queries_running 1"); _, metrics = up.get("/metrics") {
+	}
+	if code := up.end(syscall.SIGTERM); code != 0 || !strings.Contains(up.errs.String(), "cut off") {
+		t.Errorf("up ended with %d: %s", code, up.errs.String())
+	}
+	if got := <-answered; strings.HasPrefix(got, "200") {
+		t.Errorf("the question that was cut off: %s", got)
+	}
 }
 
 func (p *process) get(path string) (code int, answer string) {

@@ -64,9 +64,7 @@ func runUp(ctx context.Context, a *app) error {
 	if ctx.Err() != nil {
 		err = nil // a signal is how `up` is meant to end
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdown)
-	defer cancel()
-	return errors.Join(err, server.Shutdown(last))
+	return errors.Join(err, a.drainHTTP(context.WithoutCancel(ctx), server, shutdown))
 }
 
 // runLayers runs every layer until ctx ends or one of them cannot go on.
