@@ -17,41 +17,35 @@ import (
 // appendPatience is how long a request with records, or a verb that begins, waits for a broker that is away.
 const appendPatience = 10 * time.Second
 
-// newHTTP is the project's HTTP API over an engine, which then answers from the project's files as they are at each
-// question. It lives as long as the engine.
-func (a *app) newHTTP(e *engine) (http.Handler, error) {
-	producer, err := ingest.NewProducer(ingest.ProducerOptions{Brokers: e.session.brokers, Timeout: appendPatience})
-	if err != nil {
-		return nil, err
-	}
-	e.producer = producer
-	l := &live{dir: a.dir, producer: producer}
+// newHTTP is the project's HTTP API, which answers from the project's files as they are at each question.
+func (a *app) newHTTP(l *live) http.Handler {
 	look := func(ctx context.Context) (status, error) {
-		now, err := l.engine(ctx, e)
+		now, err := l.engine(ctx)
 		if err != nil {
 			return status{}, err
 		}
-		if e.session.own != nil { // this process is `up`
+		if l.base.session.own != nil { // this process is `up`
 			now.session.up = readUp(now.session.project)
 		}
 		return a.status(ctx, now)
 	}
 	return httpapi.New(httpapi.Options{
 		Topics:   l.topics,
-		Appender: gateway{producer},
-		Querier:  questions{e.serve(l.definitions), l},
+		Appender: gateway{l.producer},
+		Querier:  questions{l.base.serve(l.definitions), l},
 		Status:   func(ctx context.Context) (any, error) { return look(ctx) },
 		Positions: func(ctx context.Context) ([]httpapi.Position, error) {
 			s, err := look(ctx)
 			return positionsOf(s), err
 		},
-		Ready: func(ctx context.Context) error { return ready(ctx, e, l) },
+		Ready: func(ctx context.Context) error { return ready(ctx, l) },
 		Log:   a.logger(),
-	}), nil
+	})
 }
 
 // ready says why records and questions cannot be taken now.
-func ready(ctx context.Context, e *engine, l *live) error {
+func ready(ctx context.Context, l *live) error {
+	e := l.base
 	if e.session.own != nil {
 		if err := e.session.own.Fault(); err != nil {
 			return err

@@ -30,15 +30,3 @@ func (a *app) schedule(ctx context.Context, e *engine) error {
 	}}
 	return s.Run(ctx)
 }
-
-// scheduled starts the schedule beside what else `up` does. The function it gives ends it and waits until a run in flight
-// is recorded.
-func (a *app) scheduled(ctx context.Context, e *engine) (end func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = a.schedule(ctx, e) // the error is that ctx has ended
-	}()
-	return func() { cancel(); <-ended }
-}

@@ -10,12 +10,13 @@ import (
 	"github.com/millrace/millrace/serving"
 )
 
-// live is a project as its files are now, for those who ask over HTTP: they are read and compiled anew once one has
-// changed. Other than with fresh, what is wrong in one file does not stand in the way of the others, and records do not
-// wait for views to be compiled. Concurrency: safe.
+// live keeps an engine in step with the project's files, so that a view added a moment ago is answered, sliced and given
+// partials: they are read and compiled anew once one has changed. What is wrong in one file does not stand in the way of
+// the others, and records do not wait for views to be compiled. Concurrency: safe.
 type live struct {
 	dir      string
-	producer *ingest.Producer // makes the topics that are new
+	base     *engine          // its session, log and store stay: where they are is fixed while a process runs
+	producer *ingest.Producer // of records that come over HTTP; makes the topics that are new
 
 	mu       sync.Mutex
 	stamp    string
@@ -27,6 +28,16 @@ type live struct {
 	of        *project.Project
 	catalog   *catalog
 	defs      *serving.Definitions
+}
+
+// live begins with an engine as it is, and ends with it.
+func (a *app) live(e *engine) (*live, error) {
+	producer, err := ingest.NewProducer(ingest.ProducerOptions{Brokers: e.session.brokers, Timeout: appendPatience})
+	if err != nil {
+		return nil, err
+	}
+	e.producer = producer
+	return &live{dir: a.dir, base: e, producer: producer}, nil
 }
 
 // read is the project. Errors: a Problem of kind Environment if there is none any more.
@@ -53,7 +64,6 @@ func (l *live) topics(context.Context) (map[string]*schemas.Topic, error) {
 	return p.Topics, nil
 }
 
-// definitions are the project's topics, references and views, compiled; the broker has all the topics.
 // definitions are what a question may read.
 func (l *live) definitions(ctx context.Context) (*serving.Definitions, error) {
 	l.compiling.Lock()
@@ -64,15 +74,15 @@ func (l *live) definitions(ctx context.Context) (*serving.Definitions, error) {
 	return l.defs, nil
 }
 
-// engine is an engine over the files as they are now, to look at.
-func (l *live) engine(ctx context.Context, e *engine) (*engine, error) {
+// engine is the engine over the files as they are now. The caller does not close it.
+func (l *live) engine(ctx context.Context) (*engine, error) {
 	l.compiling.Lock()
 	defer l.compiling.Unlock()
 	if err := l.compile(ctx); err != nil {
 		return nil, err
 	}
-	now := *e
-	now.session = &session{project: l.of, brokers: e.session.brokers, up: e.session.up}
+	now := *l.base
+	now.session = &session{project: l.of, brokers: now.session.brokers, up: now.session.up}
 	now.catalog = l.catalog
 	return &now, nil
 }

@@ -57,7 +57,7 @@ func runServe(ctx context.Context, a *app, listen string) error {
 	if e.session.own != nil { // `up` ended in between
 		return noCluster()
 	}
-	handler, err := a.newHTTP(e)
+	l, err := a.live(e)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func runServe(ctx context.Context, a *app, listen string) error {
 	if err != nil {
 		return err
 	}
-	return a.serveHTTP(ctx, listener, handler, drain)
+	return a.serveHTTP(ctx, listener, a.newHTTP(l), drain)
 }
 
 // besideUp says whether the project has a broker that serve can share.

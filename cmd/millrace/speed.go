@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,13 +36,14 @@ signal ends it. It goes on from what was published. Answers are the same without
 	return cmd
 }
 
-func runSpeed(ctx context.Context, a *app, o *speedOptions, topics []string) error {
+func runSpeed(ctx context.Context, a *app, o *speedOptions, named []string) error {
 	e, err := a.engine(ctx)
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	if topics, err = e.topics(topics); err != nil {
+	topics, err := e.topics(named)
+	if err != nil {
 		return err
 	}
 	if e.session.up != nil && !o.once {
@@ -52,7 +52,11 @@ func runSpeed(ctx context.Context, a *app, o *speedOptions, topics []string) err
 	}
 	if !o.once {
 		a.note("millrace speed follows %s", strings.Join(topics, ", "))
-		err := a.keepSlices(ctx, a.fresh(e), topics)
+		l, err := a.live(e)
+		if err != nil {
+			return err
+		}
+		err = a.keepSlices(ctx, l, named)
 		if ctx.Err() != nil {
 			return nil // a signal is how it is meant to end
 		}
@@ -109,56 +113,28 @@ const lookEvery = time.Second
 
 // keepSlices runs a pipeline for each topic that has merged views, anew whenever they change, until ctx ends. No names are
 // all topics, also those that are declared later.
-func (a *app) keepSlices(ctx context.Context, f *fresh, named []string) error {
-	var all sync.WaitGroup
-	defer all.Wait()
-	type running struct {
-		definitions string
-		stop        func()
-	}
-	pipelines := map[string]running{}
+func (a *app) keepSlices(ctx context.Context, l *live, named []string) error {
+	k := &keeper{app: a, pipelines: map[string]pipeline{}}
+	defer k.stopAll()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	said := ""
 	for {
-		if e, err := f.engine(ctx); err != nil {
-			if said != err.Error() && ctx.Err() == nil {
-				a.logger().Error("the project's files have a problem; the speed layer goes on with what it has", "error", err)
-				said = err.Error()
+		e, err := l.engine(ctx)
+		if err == nil {
+			k.adapt(ctx, e, named)
+			if wrong := l.wrong(); len(wrong) > 0 {
+				err = wrong
 			}
-		} else {
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil {
 			said = ""
-			for name, p := range pipelines {
-				if e.session.project.Topics[name] == nil {
-					p.stop()
-					delete(pipelines, name)
-				}
-			}
-			for _, name := range e.session.project.TopicNames() {
-				in := e.slicing(a, name)
-				key := in.Topic.Hash()
-				for _, v := range in.Views {
-					key += " " + v.Definition
-				}
-				if len(named) > 0 && !slices.Contains(named, name) || pipelines[name].definitions == key {
-					continue
-				}
-				if old, ok := pipelines[name]; ok {
-					old.stop()
-					delete(pipelines, name)
-				}
-				if len(in.Views) == 0 {
-					continue
-				}
-				mine, cancel := context.WithCancel(ctx)
-				ended := make(chan struct{})
-				all.Go(func() {
-					defer close(ended)
-					// It ends only with its context.
-					_ = in.Run(mine)
-				})
-				pipelines[name] = running{key, func() { cancel(); <-ended }}
-			}
+		} else if said != err.Error() {
+			a.logger().Warn("the project's files have a problem; what it touches is left out until it is mended", "error", err)
+			said = err.Error()
 		}
 		select {
 		case <-ctx.Done():
@@ -166,4 +142,59 @@ func (a *app) keepSlices(ctx context.Context, f *fresh, named []string) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// keeper has the speed layer's running pipelines by topic.
+type keeper struct {
+	app       *app
+	pipelines map[string]pipeline
+}
+
+// pipeline is one that runs.
+type pipeline struct {
+	definitions string // of the views it slices
+	stop        func() // ends it and waits
+}
+
+// adapt ends the pipelines of topics and views that have changed and starts those that are missing.
+func (k *keeper) adapt(ctx context.Context, e *engine, named []string) {
+	wanted := map[string]*speed.Input{}
+	for _, name := range e.session.project.TopicNames() {
+		if in := e.slicing(k.app, name); len(in.Views) > 0 && (len(named) == 0 || slices.Contains(named, name)) {
+			wanted[name] = in
+		}
+	}
+	for name, p := range k.pipelines {
+		if in := wanted[name]; in == nil || p.definitions != definitionsOf(in) {
+			p.stop()
+			delete(k.pipelines, name)
+		}
+	}
+	for name, in := range wanted {
+		if _, runs := k.pipelines[name]; runs {
+			continue
+		}
+		mine, cancel := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = in.Run(mine) // it ends only with its context
+		}()
+		k.pipelines[name] = pipeline{definitionsOf(in), func() { cancel(); <-ended }}
+	}
+}
+
+func (k *keeper) stopAll() {
+	for _, p := range k.pipelines {
+		p.stop()
+	}
+}
+
+// definitionsOf names what a pipeline computes.
+func definitionsOf(in *speed.Input) string {
+	key := in.Topic.Hash()
+	for _, v := range in.Views {
+		key += " " + v.Definition
+	}
+	return key
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"net"
 	"os"
 	"time"
 
@@ -46,43 +46,33 @@ func runUp(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	handler, err := a.newHTTP(e)
+	defer listener.Close()
+	l, err := a.live(e)
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: shutdown}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
 	up := upFile{PID: os.Getpid(), Kafka: e.session.brokers[0], HTTP: "http://" + listener.Addr().String()}
 	if err := writeUp(p, up); err != nil {
-		return errors.Join(&schemas.Problem{Kind: schemas.Environment, Message: "the project's private folder cannot be written", Err: err}, server.Close())
+		return &schemas.Problem{Kind: schemas.Environment, Message: "the project's private folder cannot be written", Err: err, Hint: "give this user the right to write there, or free space"}
 	}
 	defer os.Remove(upPath(p))
-	defer a.scheduled(ctx, e)()
 	fmt.Fprintf(a.stdout, "millrace is up: Kafka at %s, HTTP at %s; a batch cycle every %s\n", up.Kafka, up.HTTP, p.Config.Batch.Every)
-	err = a.runLayers(ctx, e, served)
-	if ctx.Err() != nil {
-		err = nil // a signal is how `up` is meant to end
+	err = a.runLayers(ctx, l, listener)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // a signal is how `up` is meant to end
 	}
-	return errors.Join(err, a.drainHTTP(context.WithoutCancel(ctx), server, shutdown))
+	return err
 }
 
 // runLayers runs every layer until ctx ends or one of them cannot go on.
-func (a *app) runLayers(ctx context.Context, e *engine, served <-chan error) error {
-	f := a.fresh(e)
+func (a *app) runLayers(ctx context.Context, l *live, listener net.Listener) error {
 	layers, ctx := errgroup.WithContext(ctx)
-	layers.Go(func() error { return a.cycles(ctx, f) })
-	layers.Go(func() error { return a.keepSlices(ctx, f, nil) })
-	layers.Go(func() error {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case err := <-served:
-			return &schemas.Problem{Kind: schemas.Environment, Message: "HTTP", Err: err}
-		}
-	})
-	if e.session.own != nil {
-		layers.Go(func() error { return watchBroker(ctx, e.session.own) })
+	layers.Go(func() error { return a.serveHTTP(ctx, listener, a.newHTTP(l), shutdown) })
+	layers.Go(func() error { return a.keepSlices(ctx, l, nil) })
+	layers.Go(func() error { return a.cycles(ctx, l) })
+	layers.Go(func() error { return a.schedule(ctx, l.base) })
+	if own := l.base.session.own; own != nil {
+		layers.Go(func() error { return watchBroker(ctx, own) })
 	}
 	return layers.Wait()
 }
@@ -105,15 +95,15 @@ func watchBroker(ctx context.Context, b *broker.Broker) error {
 
 // cycles runs a batch cycle of every topic on schedule until ctx ends. A cycle that fails is reported and tried again at
 // its next time: the log keeps what it would have read.
-func (a *app) cycles(ctx context.Context, f *fresh) error {
-	tick := time.NewTicker(f.now.session.project.Config.Batch.Every)
+func (a *app) cycles(ctx context.Context, l *live) error {
+	tick := time.NewTicker(l.base.session.project.Config.Batch.Every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
-			if err := cycleAll(ctx, f); err != nil && ctx.Err() == nil {
+			if err := cycleAll(ctx, l); err != nil && ctx.Err() == nil {
 				a.logger().Error("batch cycle", "error", err)
 			}
 		}
@@ -122,8 +112,8 @@ func (a *app) cycles(ctx context.Context, f *fresh) error {
 
 // cycleAll runs one cycle a topic, of the project as its files are now. A topic that fails does not keep the others from
 // theirs.
-func cycleAll(ctx context.Context, f *fresh) error {
-	e, err := f.engine(ctx)
+func cycleAll(ctx context.Context, l *live) error {
+	e, err := l.engine(ctx)
 	if err != nil {
 		return err
 	}
