@@ -80,7 +80,7 @@ func (a *Answer) File(ctx context.Context, f Format, null string) (string, error
 	file.Close()
 	path := filepath.ToSlash(file.Name())
 	if err := a.q.session.Exec(ctx, fmt.Sprintf("COPY (SELECT * FROM millrace_answer) TO %s (%s)", quote(path), options)); err != nil {
-		return "", questionProblem(err)
+		return "", a.q.problem(ctx, err)
 	}
 	return path, nil
 }

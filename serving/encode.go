@@ -41,7 +41,7 @@ func (a *Answer) JSON(ctx context.Context, w io.Writer) error {
 		return written
 	}
 	if err != nil {
-		return questionProblem(err)
+		return a.q.problem(ctx, err)
 	}
 	_, err = fmt.Fprintf(w, "],\"certificate\":%s}\n", certificate)
 	return err
@@ -63,7 +63,7 @@ func (a *Answer) Arrow(ctx context.Context, w io.Writer) error {
 		// One more batch than needed, with no rows, ends it: its schema is what an empty answer has.
 		batch, err := a.q.session.Arrow(ctx, fmt.Sprintf("SELECT %s FROM millrace_answer WHERE rowid >= %d AND rowid < %d", strings.Join(cells, ", "), at, at+arrowRows))
 		if err != nil {
-			return questionProblem(err)
+			return a.q.problem(ctx, err)
 		}
 		rows := batch.NumRows()
 		if out == nil {

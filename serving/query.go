@@ -89,7 +89,7 @@ func (q *question) prepare(ctx context.Context, parsed *views.Query, asOf *AsOf)
 	}
 	for _, t := range parsed.Tables {
 		if err := q.attach(ctx, t); err != nil {
-			return err
+			return q.damaged(err)
 		}
 	}
 	return nil
@@ -126,7 +126,7 @@ func (q *question) answer(ctx context.Context, parsed *views.Query) (*Answer, er
 		return nil, err
 	}
 	if err := q.session.Exec(ctx, "CREATE TABLE millrace_answer AS "+parsed.SQL); err != nil {
-		return nil, questionProblem(err)
+		return nil, q.problem(ctx, err)
 	}
 	return &Answer{Columns: parsed.Columns, Certificate: certificate, q: q}, nil
 }
@@ -179,21 +179,52 @@ func (q *question) certify(ctx context.Context) (*Certificate, error) {
 	return c, nil
 }
 
-// questionProblem says what DuckDB's error means to who asked. An end by the context stays what it is.
-func questionProblem(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+// problem is what a question's own SQL made of it: DuckDB's sentence, without the statement it was wrapped in.
+func (q *question) problem(ctx context.Context, err error) error {
+	var known *schemas.Problem
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err() // the engine only says that it was interrupted
+	case errors.As(q.damaged(err), &known):
+		return known
+	}
+	text := sentence(err)
+	if strings.HasPrefix(text, "Out of Memory Error") {
+		return &schemas.Problem{Kind: schemas.Usage, Message: text, Hint: "ask for less at once, or raise memory: in millrace.yaml"}
+	}
+	hint := "correct the query"
+	if strings.HasPrefix(text, "Conversion Error") {
+		hint += "; TRY_CAST gives NULL for what does not fit"
+	}
+	return &schemas.Problem{Kind: schemas.Usage, Message: text, Hint: hint}
+}
+
+// damaged turns what DuckDB says of a stored file that it cannot read into a Problem; other errors stay as they are.
+func (q *question) damaged(err error) error {
+	var known *schemas.Problem
+	if err == nil || len(q.files) == 0 || errors.As(err, &known) {
 		return err
 	}
+	text := sentence(err)
+	if strings.Contains(text, "No space left") {
+		return &schemas.Problem{Kind: schemas.Environment, Message: text, Hint: "free some space, or set TMPDIR to a folder that can be written"}
+	}
+	ofFile := slices.ContainsFunc(q.files, func(path string) bool { return strings.Contains(text, path) })
+	for _, kind := range []string{"IO Error", "Invalid Error", "Serialization Error"} { // a file's, for a question reads nothing else
+		ofFile = ofFile || strings.HasPrefix(text, kind)
+	}
+	if !ofFile {
+		return err
+	}
+	return &schemas.Problem{Message: "a stored file cannot be read: " + text, Hint: "run `millrace fsck` to see what is damaged"}
+}
+
+// sentence is the first line of what DuckDB says, from the kind of its error on.
+func sentence(err error) string {
 	text := err.Error()
 	if i := strings.Index(text, "Error: "); i >= 0 {
 		text = text[max(0, strings.LastIndexByte(text[:i], ':')+1):]
 	}
 	text, _, _ = strings.Cut(strings.TrimSpace(text), "\n")
-	switch {
-	case strings.HasPrefix(text, "Out of Memory Error"):
-		return &schemas.Problem{Kind: schemas.Usage, Message: text, Hint: "ask for less at once, or raise memory: in millrace.yaml"}
-	case strings.HasPrefix(text, "IO Error"):
-		return &schemas.Problem{Kind: schemas.Environment, Message: text, Hint: "free some space, or set TMPDIR to a folder that can be written"}
-	}
-	return &schemas.Problem{Kind: schemas.Usage, Message: text, Hint: "check the query"}
+	return text
 }

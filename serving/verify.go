@@ -48,7 +48,7 @@ func (s *Server) Verify(ctx context.Context, defs *Definitions, v *views.View, a
 	}
 	tables, err := q.rows(ctx, v, "recompute")
 	if err != nil {
-		return nil, err
+		return nil, q.damaged(err)
 	}
 	recompute, more := v.RawSQL(tables), []string(nil)
 	if len(v.Measured) > 0 {
@@ -58,10 +58,10 @@ func (s *Server) Verify(ctx context.Context, defs *Definitions, v *views.View, a
 		}
 	}
 	if err := q.session.Exec(ctx, numbered("millrace_merged", "SELECT * FROM "+schemas.QuoteIdent(v.Name), v, nil)); err != nil {
-		return nil, fmt.Errorf("verify %s: %w", v.Name, err)
+		return nil, fmt.Errorf("verify %s: %w", v.Name, q.damaged(err))
 	}
 	if err := q.session.Exec(ctx, numbered("millrace_recompute", recompute, v, more)); err != nil {
-		return nil, fmt.Errorf("verify %s: %w", v.Name, err)
+		return nil, fmt.Errorf("verify %s: %w", v.Name, q.damaged(err))
 	}
 	return verdict, q.compare(ctx, v, verdict)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -81,6 +82,12 @@ func runIngest(ctx context.Context, a *app, o *ingestOptions, name string, files
 		Progress: func(now ingest.Progress) { bar.draw(now.Records, now.Bytes, now.Total, now.Rate, now.Left) },
 	})
 	bar.clear()
+	var stopped *schemas.Problem
+	if ctx.Err() != nil && errors.As(err, &stopped) { // a signal: what is acknowledged says more than the cause
+		told := *stopped
+		told.Err = nil
+		err = &told
+	}
 	if err == nil && result.Failed() {
 		err = &schemas.Problem{Kind: schemas.Failed, Message: fmt.Sprintf("%s not sent; all others are durable", count(len(result.Refused), "line")),
 			Hint: "raise max_record in topics/" + topic.Name + ".yaml, or cut the lines"}

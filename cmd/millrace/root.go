@@ -40,7 +40,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if !a.started {
 		err = commandLine(cmd, err)
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	var printed said
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) && !errors.As(err, &printed) {
 		err = &schemas.Problem{Kind: schemas.Failed, Message: "interrupted"}
 	}
 	return a.fail(err)

@@ -25,35 +25,37 @@ type engine struct {
 }
 
 // engine opens the project of -C for the layers. The caller closes it.
-func (a *app) engine(ctx context.Context) (e *engine, err error) {
+func (a *app) engine(ctx context.Context) (*engine, error) {
 	p, c, err := a.open()
 	if err != nil {
 		return nil, err
 	}
-	e = &engine{catalog: c}
-	opened := e
-	defer func() {
-		if err != nil {
-			opened.Close()
-		}
-	}()
-	if e.session, err = a.connect(ctx, p); err != nil {
+	e := &engine{catalog: c}
+	if err := e.open(ctx, a, p); err != nil {
+		e.Close()
 		return nil, err
+	}
+	return e, nil
+}
+
+func (e *engine) open(ctx context.Context, a *app, p *project.Project) (err error) {
+	if e.session, err = a.connect(ctx, p); err != nil {
+		return err
 	}
 	if e.log, err = e.session.log(); err != nil {
-		return nil, err
+		return err
 	}
 	if e.store, err = store.Open(p.Config.Store); err != nil {
-		return nil, err
+		return err
 	}
 	if e.compiler, err = views.Open(); err != nil {
-		return nil, err
+		return err
 	}
-	if err = e.prepare(ctx, p); err != nil {
-		return nil, err
+	if err := e.prepare(ctx, p); err != nil {
+		return err
 	}
-	e.server = e.serve(func(context.Context) (*serving.Definitions, error) { return c.definitions(), nil })
-	return e, nil
+	e.server = e.serve(func(context.Context) (*serving.Definitions, error) { return e.catalog.definitions(), nil })
+	return nil
 }
 
 // serve is a serving layer that takes its definitions from a function.

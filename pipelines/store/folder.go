@@ -180,7 +180,7 @@ func (f *folder) problem(verb, name string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist) && verb != "write":
 		return fmt.Errorf("store: %s %s: %w", verb, name, ErrNotExist)
 	case errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("store: %s %s: %w", verb, name, ErrExist)
