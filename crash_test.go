@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -91,14 +92,29 @@ func TestKilledAnywhere(t *testing.T) {
 	c.prove("") // without a daemon, and with nothing left above the frontier
 }
 
-func openCrash(t *testing.T, seed uint64) *crash {
-	c := &crash{T: t, rng: rand.New(rand.NewPCG(seed, 1)), dir: t.TempDir(), whole: map[int]bool{}, seen: schemas.Frontier{}}
-	c.binary = filepath.Join(c.dir, "millrace")
-	build := exec.CommandContext(t.Context(), "go", "build", "-tags=duckdb_arrow", "-o", c.binary, "./cmd/millrace")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+// binary builds millrace, once for all tests; TestMain removes it.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "millrace-test-")
+	if err != nil {
+		return "", err
 	}
-	c.dir = filepath.Join(c.dir, "flights")
+	binaryDir = dir
+	path := filepath.Join(dir, "millrace")
+	if out, err := exec.Command("go", "build", "-tags=duckdb_arrow", "-o", path, "./cmd/millrace").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return path, nil
+})
+
+var binaryDir string // empty: nothing was built
+
+func openCrash(t *testing.T, seed uint64) *crash {
+	t.Helper()
+	c := &crash{T: t, rng: rand.New(rand.NewPCG(seed, 1)), dir: filepath.Join(t.TempDir(), "flights"), whole: map[int]bool{}, seen: schemas.Frontier{}}
+	var err error
+	if c.binary, err = binary(); err != nil {
+		t.Fatal(err)
+	}
 	example, err := testdata.Example("flights")
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +190,7 @@ func (c *crash) start() {
 }
 
 // ingest begins to put a file in; one that is new is written first. The id lets a later run go on.
-func (c *crash) ingest(file int) *process {
+func (c *crash) ingest(file int, more ...string) *process {
 	c.Helper()
 	if file == len(c.files) {
 		var lines bytes.Buffer
@@ -189,7 +205,7 @@ func (c *crash) ingest(file int) *process {
 		}
 		c.files = append(c.files, path)
 	}
-	return c.begin("-q", "ingest", "flights", c.files[file], "--id", fmt.Sprintf("file-%d", file), "--rate", strconv.Itoa(crashRate))
+	return c.begin(append([]string{"-q", "ingest", "flights", c.files[file], "--id", fmt.Sprintf("file-%d", file), "--rate", strconv.Itoa(crashRate)}, more...)...)
 }
 
 func (c *crash) finish(file int, p *process) {

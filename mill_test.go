@@ -30,7 +30,11 @@ import (
 // TestMain keeps prism from telling of every pipeline: what a test must know comes back as an error.
 func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
-	os.Exit(m.Run())
+	code := m.Run()
+	if binaryDir != "" {
+		os.RemoveAll(binaryDir)
+	}
+	os.Exit(code)
 }
 
 // mill is the layers over one broker and one store. open makes them; what lies in the log and the store stays.

@@ -57,5 +57,5 @@ func runBatch(ctx context.Context, a *app, topics []string) error {
 // cycle is the batch layer's input for a topic.
 func (e *engine) cycle(topic string) *batch.Input {
 	return &batch.Input{Log: e.log, Store: e.store, Topic: e.session.project.Topics[topic], Views: e.merged(topic), References: e.catalog.References,
-		Memory: e.session.project.Config.Memory}
+		Memory: e.session.project.Config.Memory, Scratch: e.scratch}
 }

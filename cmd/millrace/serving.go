@@ -20,7 +20,7 @@ type engine struct {
 	catalog  *catalog
 	compiler *views.Compiler
 	server   *serving.Server
-
+	scratch  string           // folder for temporary files; empty: the system's
 	producer *ingest.Producer // of the HTTP API; nil: there is none
 }
 
@@ -42,6 +42,9 @@ func (e *engine) open(ctx context.Context, a *app, p *project.Project) (err erro
 	if e.session, err = a.connect(ctx, p); err != nil {
 		return err
 	}
+	if e.scratch, err = e.session.scratch(); err != nil {
+		return err
+	}
 	if e.log, err = e.session.log(); err != nil {
 		return err
 	}
@@ -61,7 +64,7 @@ func (e *engine) open(ctx context.Context, a *app, p *project.Project) (err erro
 // serve is a serving layer that takes its definitions from a function.
 func (e *engine) serve(definitions func(context.Context) (*serving.Definitions, error)) *serving.Server {
 	return serving.New(serving.Options{Log: e.log, Store: e.store, Compiler: e.compiler, Limits: kernel.Limits{Memory: e.session.project.Config.Memory},
-		Definitions: definitions})
+		Scratch: e.scratch, Definitions: definitions})
 }
 
 // prepare makes the topics that the broker does not have yet.

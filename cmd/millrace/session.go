@@ -33,6 +33,9 @@ type upFile struct {
 	HTTP  string `json:"http"`
 }
 
+// scratchFolder is where engines spill and files are made on their way into the store.
+const scratchFolder = "scratch"
+
 // brokerWait is how long a verb waits for another one that holds the embedded broker.
 const brokerWait = 30 * time.Second
 
@@ -76,8 +79,13 @@ func (a *app) openBroker(ctx context.Context, p *project.Project, dir string) (*
 	if err != nil {
 		return nil, err
 	}
-	// Whoever owns the broker now, it is not the `up` that an old file names.
-	if err := os.Remove(upPath(p)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	// Whoever owns the broker now, it is not the `up` that an old file names, and what lies in the scratch folder was left
+	// by a process that was killed.
+	err = os.RemoveAll(p.Private(scratchFolder))
+	if gone := os.Remove(upPath(p)); gone != nil && !errors.Is(gone, os.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	if err != nil {
 		return nil, errors.Join(&schemas.Problem{Kind: schemas.Environment, Message: "the project's private folder cannot be written", Err: err}, own.Close())
 	}
 	return &session{project: p, brokers: []string{own.Addr()}, own: own}, nil
@@ -89,6 +97,19 @@ func (s *session) Close() error {
 		return nil
 	}
 	return s.own.Close()
+}
+
+// scratch is the folder for the session's temporary files: the project's own if the broker is, for then what a killed
+// process leaves is found and removed; else the system's.
+func (s *session) scratch() (string, error) {
+	if !s.project.Config.Embedded() {
+		return "", nil
+	}
+	dir := s.project.Private(scratchFolder)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", &schemas.Problem{Kind: schemas.Environment, Message: "make the scratch folder", Err: err, Hint: "give this user the right to write into the project's folder, or free space"}
+	}
+	return dir, nil
 }
 
 // log is the client side of the session's broker.

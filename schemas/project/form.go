@@ -64,14 +64,16 @@ func isEmpty(n ast.Node) bool {
 	return false
 }
 
+const yamlHint = "a file is lines of `key: value`, indented with spaces"
+
 // syntax reports what the YAML parser says, with its place where it gives one.
 func (f *form) syntax(err error) {
 	var e yaml.Error
 	if errors.As(err, &e) {
-		f.report(e.GetToken(), "", "%s", e.GetMessage())
+		f.report(e.GetToken(), yamlHint, "not YAML: %s", e.GetMessage())
 		return
 	}
-	f.report(nil, "", "%v", err)
+	f.report(nil, yamlHint, "not YAML: %v", err)
 }
 
 // section reads a node as a mapping and reports the keys it does not know.
