@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -118,6 +119,34 @@ func (f *flights) same(m *mill) {
 	f.must(m.check(f.Context(), nil))
 }
 
+// filtersReachPartials asks each view for one value of each key that its answer holds unchanged, and wants the filter in
+// the read of the partials' files and in that of the rest.
+func (f *flights) filtersReachPartials(m *mill) {
+	f.Helper()
+	checked := 0
+	for name, v := range m.defs.Views {
+		for column, key := range v.KeyColumns {
+			values, err := rows(f.Context(), m.server, serving.Request{SQL: fmt.Sprintf("SELECT any_value(%s)::VARCHAR FROM %s", schemas.QuoteIdent(column), name)})
+			f.must(err)
+			value := strings.Trim(values[0], `[]"`)
+			e, err := m.server.Explain(f.Context(), serving.Request{SQL: fmt.Sprintf("SELECT * FROM %s WHERE %s = '%s'", name, schemas.QuoteIdent(column), value)})
+			f.must(err)
+			if e.Sources[0].Partials == 0 || e.Sources[0].Slices == 0 || len(e.Sources[0].Log) == 0 {
+				f.Errorf("%s: a source took no part: %+v", name, e.Sources)
+			}
+			// Both stand at the foot of the plan; one whose statistics rule the value out is not read at all.
+			n := len(regexp.MustCompile(`Filters: +`+key+`\b|│ +`+key+`=`).FindAllString(e.Plan, -1)) + strings.Count(e.Plan, "EMPTY_RESULT")
+			if n != 2 {
+				f.Errorf("%s: the filter %s = '%s' on %s reaches %d of 2 reads:\n%s", name, column, value, key, n, e.Plan)
+			}
+			checked++
+		}
+	}
+	if checked < 8 {
+		f.Errorf("only %d keys of the example's views can be filtered by", checked)
+	}
+}
+
 // The ten views of the example, over a committed part, slices and a raw tail, are what DuckDB says of the file itself.
 func TestTheExampleIsWhatDuckDBSays(t *testing.T) {
 	f := openFlights(t)
@@ -151,6 +180,7 @@ func TestTheExampleIsWhatDuckDBSays(t *testing.T) {
 	f.must(os.WriteFile(file, append(bytes.Join(payloads, []byte("\n")), '\n'), 0o600))
 	f.exec(fmt.Sprintf("CREATE TABLE flights AS SELECT * FROM read_json('%s', format = 'newline_delimited', columns = {date: 'TIMESTAMP', delay: 'INTEGER', distance: 'INTEGER', origin: 'VARCHAR', destination: 'VARCHAR'})", file))
 	f.same(m)
+	f.filtersReachPartials(m)
 }
 
 // allFlights names the Parquet file of all three million flights.

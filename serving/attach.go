@@ -33,6 +33,7 @@ type question struct {
 	views   map[string]bool
 	refs    map[string]bool
 	layers  map[string]Layers
+	sources []Source // what has been attached, in order
 	files   []string // Parquet files the session may read
 	scratch string   // a folder of its own
 	closers []func()
@@ -107,6 +108,7 @@ func (q *question) attachView(ctx context.Context, v *views.View, part string) (
 	if part == "" {
 		q.count(p, c, raw)
 	}
+	q.sources = append(q.sources, sourceOf(v.Name, part, views.Merged, p, c))
 	source := fmt.Sprintf("SELECT * FROM %s", schemas.QuoteIdent(state))
 	if len(c.partials) > 0 {
 		var paths []string
@@ -143,6 +145,7 @@ func (q *question) attachRows(ctx context.Context, name, topic string, columns [
 		return "", err
 	}
 	q.count(p, c, raw)
+	q.sources = append(q.sources, sourceOf(topic, "", "", p, c))
 	source := fmt.Sprintf("SELECT * FROM %s", schemas.QuoteIdent(k.RowsTable()))
 	for _, r := range c.history {
 		for _, f := range p.filesIn(r) {

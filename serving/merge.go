@@ -3,6 +3,7 @@ package serving
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
@@ -52,6 +53,7 @@ func (q *question) merge(ctx context.Context, v *views.View, half string) (strin
 	if half != "" {
 		return "", &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("%s.%s: the view is answered from raw and has no halves", half, v.Name), Hint: "ask for " + v.Name}
 	}
+	q.sources = append(q.sources, Source{Name: v.Name, Class: v.Class, Reasons: v.Reasons, Topic: strings.Join(v.Topics, ", "), Files: []schemas.Range{}, Log: []schemas.Range{}})
 	return q.recompute(ctx, v, "answer")
 }
 

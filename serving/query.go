@@ -27,17 +27,7 @@ type Request struct {
 // Query answers over everything acknowledged before it was called, or over what AsOf names. Errors: a question that is
 // not a plain read is a Problem of kind Usage.
 func (s *Server) Query(ctx context.Context, r Request) (*Answer, error) {
-	defs, err := s.opts.Definitions(ctx)
-	if err != nil {
-		return nil, err
-	}
-	known := tablesOf(defs)
-	known.Parameters = r.Params
-	parsed, err := s.opts.Compiler.Query(r.SQL, known)
-	if err != nil {
-		return nil, err
-	}
-	q, err := s.open(ctx, defs, parsed, r.AsOf)
+	q, parsed, err := s.ask(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +40,22 @@ func (s *Server) Query(ctx context.Context, r Request) (*Answer, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// ask checks a question and makes ready what it reads. The caller closes it.
+func (s *Server) ask(ctx context.Context, r Request) (*question, *views.Query, error) {
+	defs, err := s.opts.Definitions(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	known := tablesOf(defs)
+	known.Parameters = r.Params
+	parsed, err := s.opts.Compiler.Query(r.SQL, known)
+	if err != nil {
+		return nil, nil, err
+	}
+	q, err := s.open(ctx, defs, parsed, r.AsOf)
+	return q, parsed, err
 }
 
 // open pins every topic the question reads and puts a table under every name it uses.

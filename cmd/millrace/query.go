@@ -20,6 +20,7 @@ import (
 
 type queryOptions struct {
 	format, output, asOf, certificate, null string
+	explain                                 bool
 }
 
 var queryFormats = []string{"table", "csv", "ndjson", "json", "parquet", "markdown"}
@@ -34,7 +35,8 @@ It reads nothing else and changes nothing.`,
 		Example: `  millrace query "SELECT * FROM delays ORDER BY flights DESC LIMIT 10"
   millrace query "SELECT count(*) FROM flights" --as-of '{"flights":{"0":1200}}'
   millrace query "SELECT * FROM daily" -f parquet -o daily.parquet --certificate daily.json
-  millrace query "SELECT * FROM daily" --as-of @daily.json       # the same answer again`,
+  millrace query "SELECT * FROM daily" --as-of @daily.json       # the same answer again
+  millrace query "SELECT * FROM delays WHERE origin = 'LAS'" --explain`,
 		Args:              cobra.ExactArgs(1),
 		RunE:              func(cmd *cobra.Command, args []string) error { return runQuery(cmd.Context(), a, o, args[0]) },
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -44,6 +46,7 @@ It reads nothing else and changes nothing.`,
 	f.StringVarP(&o.output, "output", "o", "", "write the answer to this file, whole or not at all")
 	f.StringVar(&o.asOf, "as-of", "", "a time, offsets as JSON, a certificate, or @FILE of one")
 	f.StringVar(&o.certificate, "certificate", "", "write the answer's certificate to this file")
+	f.BoolVar(&o.explain, "explain", false, "say where the answer would come from and how, instead of giving it")
 	f.StringVar(&o.null, "null", "", "what stands for NULL in CSV")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(queryFormats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -78,7 +81,15 @@ func runQuery(ctx context.Context, a *app, o *queryOptions, sql string) error {
 		return err
 	}
 	defer e.Close()
-	answer, err := e.server.Query(ctx, serving.Request{SQL: sql, AsOf: asOf})
+	request := serving.Request{SQL: sql, AsOf: asOf}
+	if o.explain {
+		explanation, err := e.server.Explain(ctx, request)
+		if err != nil {
+			return err
+		}
+		return a.printExplanation(explanation)
+	}
+	answer, err := e.server.Query(ctx, request)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/serving"
+)
+
+// printExplanation is what `query --explain` prints.
+func (a *app) printExplanation(e *serving.Explanation) error {
+	if a.json {
+		return a.printJSON(e)
+	}
+	for _, s := range e.Sources {
+		if s.Class == views.Raw {
+			fmt.Fprintf(a.stdout, "view %s (raw: %s)\n", s.Name, strings.Join(s.Reasons, "; "))
+			continue
+		}
+		what := "topic " + s.Name
+		if s.Class != "" {
+			what = fmt.Sprintf("view %s (%s, over %s)", s.Name, s.Class, s.Topic)
+		}
+		if s.Half != "" {
+			what = s.Half + " half of " + what
+		}
+		fmt.Fprintln(a.stdout, what)
+		if s.Class != "" {
+			fmt.Fprintf(a.stdout, "  %s of the batch layer, %s of the speed layer\n", count(s.Partials, "partial"), count(s.Slices, "slice"))
+		}
+		fmt.Fprintf(a.stdout, "  from data files: %s\n  from the log: %s\n", ranges(s.Files), ranges(s.Log))
+	}
+	_, err := fmt.Fprintln(a.stdout, strings.TrimRight(e.Plan, "\n"))
+	return err
+}
+
+func ranges(list []schemas.Range) string {
+	if len(list) == 0 {
+		return "nothing"
+	}
+	var records int64
+	texts := make([]string, len(list))
+	for i, r := range list {
+		texts[i] = r.String()
+		records += r.Len()
+	}
+	return fmt.Sprintf("%s, %s", strings.Join(texts, " "), count(int(records), "offset"))
+}
