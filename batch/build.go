@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -25,128 +22,212 @@ type Built struct {
 	Partials []manifest.Partial
 }
 
-// Build reads a range through the kernel and stores what comes of it.
+// Build reads a range through the kernel and stores what comes of it. The files and what it returns are a function of
+// the range's records, the topic and the views alone: fetches of another size, another machine or another day give the
+// same bytes. All files are finished in scratch before the first goes into the store. Files that are in the store when a
+// later one fails stay there: another cycle may have stored the same ones, and be about to name them.
+//
+// Its memory is bounded whatever the range's length: a fetch, the batches in flight, a row group, and for the partials'
+// state DuckDB's limit, beyond which it spills to scratch.
+//
+// Concurrency: builds of any ranges may run side by side. Errors: a Problem of kind Environment where Kafka, the store
+// or scratch cannot be used; the context's.
 func (in *Input) Build(ctx context.Context, root string, r schemas.Range) (*Built, error) {
-	columns := allColumns(in.Topic)
-	k, err := in.kernel(ctx, in.Views, columns)
+	s, err := newScratch(in.Scratch)
 	if err != nil {
-		return nil, fmt.Errorf("build %s %s: %w", in.Topic.Name, r, err)
+		return nil, in.of(ctx, "build", r, err)
+	}
+	defer s.close()
+	m, err := in.make(ctx, s, r, in.Views)
+	for i := 0; err == nil && i < len(m.paths); i++ {
+		err = in.Store.PutFile(ctx, root+m.paths[i], m.local[m.paths[i]])
+	}
+	if err != nil {
+		return nil, in.of(ctx, "build", r, err)
+	}
+	return &m.Built, nil
+}
+
+// of says which range an error is of. What an engine says when it is interrupted is not told.
+func (in *Input) of(ctx context.Context, verb string, r schemas.Range, err error) error {
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return fmt.Errorf("%s %s[%d]@[%d,%d): %w", verb, in.Topic.Name, r.Partition, r.From, r.To, err)
+}
+
+// made is what a range comes to: its files, still in scratch.
+type made struct {
+	Built
+	paths []string          // under the dataset's folder, data first
+	local map[string]string // path -> file in scratch
+}
+
+// file notes a finished file and says what the manifest will. One without rows is no file.
+func (m *made) file(path, local string) (name string, rows, size int64, sum string, err error) {
+	rows, size, sum, err = describe(local)
+	if err != nil || rows == 0 {
+		return "", 0, 0, "", err
+	}
+	m.paths, m.local[path] = append(m.paths, path), local
+	return path, rows, size, sum, nil
+}
+
+// make reads a range and makes its data file, its rejects file and the views' partials.
+func (in *Input) make(ctx context.Context, s *scratch, r schemas.Range, of []*views.View) (*made, error) {
+	m := &made{local: map[string]string{}}
+	m.Data, m.Rejects = manifest.File{Partition: r.Partition, From: r.From, To: r.To}, manifest.File{Partition: r.Partition, From: r.From, To: r.To}
+	data := newDataFile(ctx, in, s)
+	defer data.close()
+	rejects := newRejects(ctx, in, s)
+	defer rejects.close()
+	k, err := in.kernel(ctx, s, of, data.add)
+	if err != nil {
+		return nil, err
 	}
 	defer k.Close()
-	b := &Built{Data: manifest.File{Partition: r.Partition, From: r.From, To: r.To}, Rejects: manifest.File{Partition: r.Partition, From: r.From, To: r.To}}
-	rejects := newRejects()
-	defer rejects.release()
-	reader := in.Log.Read(in.Topic.Name, r, kafkalog.ReadOptions{Want: kafkalog.Everything})
+	records, refused, err := in.read(ctx, k, r, rejects)
+	if err == nil {
+		err = k.Run(ctx)
+	}
+	if err == nil {
+		err = data.finish(m)
+	}
+	if err == nil {
+		err = rejects.finish(m)
+	}
+	if err == nil {
+		m.Partials, err = in.partials(ctx, s, k, of, r, m)
+	}
+	if err == nil && (m.Data.Records != records || m.Rejects.Records != refused) {
+		err = fmt.Errorf("%d records and %d rejects were read, %d and %d were written", records, refused, m.Data.Records, m.Rejects.Records)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// read brings a range's records into the kernel and says how many it accepted and refused.
+func (in *Input) read(ctx context.Context, k *kernel.Kernel, r schemas.Range, rejects *rejects) (records, refused int64, err error) {
+	reader := in.Log.Read(in.Topic.Name, r, kafkalog.ReadOptions{Want: kafkalog.Everything, MaxBytes: in.fetchBytes})
 	defer reader.Close()
 	for {
 		chunk, err := reader.Next(ctx)
 		if errors.Is(err, io.EOF) {
-			break
+			return records, refused, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("build %s: %w", r, err)
+			return 0, 0, err
 		}
-		refused, err := k.Add(ctx, chunk)
-		for i := range refused {
-			rejects.add(&refused[i])
+		bad, err := k.Add(ctx, chunk)
+		for i := 0; err == nil && i < len(bad); i++ {
+			err = rejects.add(&bad[i])
 		}
-		b.Data.Records += int64(len(chunk.Records) - len(refused))
-		b.Rejects.Records += int64(len(refused))
+		records, refused = records+int64(len(chunk.Records)-len(bad)), refused+int64(len(bad))
 		chunk.Release()
 		if err != nil {
-			return nil, fmt.Errorf("build %s %s: %w", in.Topic.Name, r, err)
+			return 0, 0, err
 		}
 	}
-	if b.Partials, err = in.flush(ctx, k, root, in.Views, r); err != nil {
-		return nil, err
-	}
-	if b.Data.Records > 0 {
-		source := fmt.Sprintf("SELECT %s FROM %s", kernel.Carriers(in.Topic, columns), schemas.QuoteIdent(k.RowsTable()))
-		if err := in.bounds(ctx, k.Session(), k.RowsTable(), &b.Data); err != nil {
-			return nil, err
-		}
-		b.Data.Path = "data/" + rangeName(r)
-		if b.Data.Bytes, b.Data.CRC32C, err = in.save(ctx, k.Session(), source, root+b.Data.Path); err != nil {
-			return nil, err
-		}
-	}
-	if b.Rejects.Records > 0 {
-		batch := rejects.batch()
-		defer batch.Release()
-		if err := k.Session().Import(ctx, "rejects", batch); err != nil {
-			return nil, err
-		}
-		b.Rejects.Path = "rejects/" + rangeName(r)
-		if b.Rejects.Bytes, b.Rejects.CRC32C, err = in.save(ctx, k.Session(), "SELECT * FROM rejects", root+b.Rejects.Path); err != nil {
-			return nil, err
-		}
-	}
-	return b, nil
 }
 
 // Rebuild makes the partials that committed ranges lack, from their data files.
 func (in *Input) Rebuild(ctx context.Context, root string, missing []Missing) ([]manifest.Partial, error) {
 	var out []manifest.Partial
-	for _, m := range missing {
-		k, err := in.kernel(ctx, []*views.View{m.View}, nil)
+	for _, lack := range missing {
+		p, err := in.rebuild(ctx, root, lack, "")
 		if err != nil {
-			return nil, fmt.Errorf("rebuild %s: %w", m.View.Name, err)
+			return nil, in.of(ctx, "rebuild "+lack.View.Name+" over", lack.File.Range(), err)
 		}
-		if m.File.Records > 0 {
-			var path string
-			if path, err = in.Store.Local(ctx, root+m.File.Path); err == nil {
-				err = k.AddParquet(ctx, path, m.File.Range())
-			}
-		}
-		var made []manifest.Partial
-		if err == nil {
-			made, err = in.flush(ctx, k, root, []*views.View{m.View}, m.File.Range())
-		}
-		k.Close()
-		if err != nil {
-			return nil, fmt.Errorf("rebuild %s: %w", m.View.Name, err)
-		}
-		out = append(out, made...)
+		out = append(out, p)
 	}
 	return out, nil
 }
 
-func (in *Input) kernel(ctx context.Context, of []*views.View, keep []string) (*kernel.Kernel, error) {
-	var refs []*views.Reference
+// rebuild makes one partial from a data file and stores it, if its checksum is the one wanted; empty: whatever it is.
+func (in *Input) rebuild(ctx context.Context, root string, lack Missing, want string) (manifest.Partial, error) {
+	none := manifest.Partial{}
+	s, err := newScratch(in.Scratch)
+	if err != nil {
+		return none, err
+	}
+	defer s.close()
+	of := []*views.View{lack.View}
+	k, err := in.kernel(ctx, s, of, nil)
+	if err != nil {
+		return none, err
+	}
+	defer k.Close()
+	if lack.File.Records > 0 {
+		path, err := in.Store.Local(ctx, root+lack.File.Path)
+		if err == nil {
+			err = k.AddParquet(ctx, path, lack.File.Range())
+		}
+		if err != nil {
+			return none, err
+		}
+	}
+	m := &made{local: map[string]string{}}
+	out, err := in.partials(ctx, s, k, of, lack.File.Range(), m)
+	if err != nil {
+		return none, err
+	}
+	if want != "" && out[0].CRC32C != want {
+		return none, errors.New("x")
+	}
+	for _, path := range m.paths {
+		if err := in.Store.PutFile(ctx, root+path, m.local[path]); err != nil {
+			return none, err
+		}
+	}
+	return out[0], nil
+}
+
+// kernel opens one that decodes every column if onBatch is to see them, else those the views want.
+func (in *Input) kernel(ctx context.Context, s *scratch, of []*views.View, onBatch func(int32, arrow.RecordBatch) error) (*kernel.Kernel, error) {
+	spec := kernel.Spec{Topic: in.Topic, Views: of, Together: true, OnBatch: onBatch, Limits: in.limits(s)}
+	if onBatch != nil {
+		for _, f := range fieldsOf(in.Topic) {
+			spec.Columns = append(spec.Columns, f.Name)
+		}
+	}
 	seen := map[string]bool{}
 	for _, v := range of {
 		for _, name := range v.References {
 			if !seen[name] {
 				seen[name] = true
-				refs = append(refs, in.References[name])
+				spec.References = append(spec.References, in.References[name])
 			}
 		}
 	}
-	return kernel.New(ctx, kernel.Spec{Topic: in.Topic, Views: of, References: refs, Keep: keep, Together: true, Limits: kernel.Limits{Memory: in.Memory, TempDir: in.Scratch}})
+	return kernel.New(ctx, spec)
 }
 
-// flush stores a partial of every view, with an empty path for one without rows.
-func (in *Input) flush(ctx context.Context, k *kernel.Kernel, root string, of []*views.View, r schemas.Range) ([]manifest.Partial, error) {
-	partials, err := k.Flush(ctx)
+func (in *Input) limits(s *scratch) kernel.Limits {
+	return kernel.Limits{Memory: in.Memory, TempDir: s.spill()}
+}
+
+// partials makes a partial of every view, with an empty path for one without rows. They are written where the kernel
+// has them: a view with a group a record never lies in memory whole.
+func (in *Input) partials(ctx context.Context, s *scratch, k *kernel.Kernel, of []*views.View, r schemas.Range, m *made) ([]manifest.Partial, error) {
+	files := map[string]string{}
+	err := k.Drain(ctx, func(v *views.View, _ int32, query string) error {
+		files[v.Name] = s.path()
+		if err := k.Session().Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (%s)", query, quote(files[v.Name]), parquetOptions)); err != nil {
+			return scratchProblem("write the partial of "+v.Name+" to "+s.dir, err)
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("build %s %s: %w", in.Topic.Name, r, err)
-	}
-	rows := map[string]arrow.RecordBatch{}
-	for _, p := range partials {
-		rows[p.View.Name] = p.Rows
-		defer p.Rows.Release()
+		return nil, err
 	}
 	var out []manifest.Partial
 	for _, v := range of {
 		p := manifest.Partial{View: v.Name, Definition: v.Definition, Partition: r.Partition, From: r.From, To: r.To}
-		if batch := rows[v.Name]; batch != nil && batch.NumRows() > 0 {
-			table := "partial." + v.Name
-			if err := k.Session().Import(ctx, table, batch); err != nil {
-				return nil, err
-			}
-			p.Rows = batch.NumRows()
-			p.Path = "partials/" + v.Name + "-" + v.Definition[:12] + "/" + rangeName(r)
-			if p.Bytes, p.CRC32C, err = in.save(ctx, k.Session(), "SELECT * FROM "+schemas.QuoteIdent(table), root+p.Path); err != nil {
+		if local := files[v.Name]; local != "" {
+			p.Path, p.Rows, p.Bytes, p.CRC32C, err = m.file("partials/"+v.Name+"-"+v.Definition[:12]+"/"+rangeName(r), local)
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -155,54 +236,6 @@ func (in *Input) flush(ctx context.Context, k *kernel.Kernel, root string, of []
 	return out, nil
 }
 
-// save writes a query's rows to a Parquet file in the store.
-func (in *Input) save(ctx context.Context, s *kernel.Session, query, name string) (size int64, sum string, err error) {
-	dir, err := os.MkdirTemp(in.Scratch, "millrace-build-")
-	if err != nil {
-		return 0, "", &schemas.Problem{Kind: schemas.Environment, Message: "make a scratch folder", Err: err, Hint: "free some space or set TMPDIR to a folder that can be written"}
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "file.parquet")
-	if err := s.Exec(ctx, fmt.Sprintf("COPY (%s) TO '%s' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)", query, strings.ReplaceAll(path, "'", "''"))); err != nil {
-		return 0, "", &schemas.Problem{Kind: schemas.Environment, Message: "write " + name, Err: err, Hint: "free some space and run the cycle again; nothing is lost"}
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return 0, "", err
-	}
-	if err := in.Store.PutFile(ctx, name, path); err != nil {
-		return 0, "", err
-	}
-	return int64(len(data)), manifest.Checksum(data), nil
-}
-
-// bounds notes a data file's event and append times.
-func (in *Input) bounds(ctx context.Context, s *kernel.Session, table string, f *manifest.File) error {
-	event := "NULL::BIGINT"
-	if e := in.Topic.EventTime; e != nil && e.Unit == "" {
-		event = "epoch_us(" + schemas.QuoteIdent(e.Field) + "::TIMESTAMP)"
-	}
-	rows, err := s.Query(ctx, fmt.Sprintf("SELECT min(%s), max(%[1]s), min(epoch_ms(_timestamp)), max(epoch_ms(_timestamp)) FROM %s", event, schemas.QuoteIdent(table)))
-	if err != nil {
-		return fmt.Errorf("bounds of %s %s: %w", in.Topic.Name, f.Range(), err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := rows.Scan(&f.MinEvent, &f.MaxEvent, &f.MinAppend, &f.MaxAppend); err != nil {
-			return fmt.Errorf("bounds of %s %s: %w", in.Topic.Name, f.Range(), err)
-		}
-	}
-	return rows.Err()
-}
-
 func rangeName(r schemas.Range) string {
 	return fmt.Sprintf("%d/%020d-%020d.parquet", r.Partition, r.From, r.To)
-}
-
-func allColumns(t *schemas.Topic) []string {
-	var out []string
-	for _, f := range append(append([]schemas.Field(nil), t.Fields...), schemas.SystemFields()...) {
-		out = append(out, f.Name)
-	}
-	return out
 }

@@ -12,8 +12,10 @@ import (
 	"github.com/millrace/millrace/schemas/manifest"
 )
 
-// maxRange is how many offsets one range holds at most: what Build keeps in memory.
-const maxRange = 1 << 20
+// maxRange is how many offsets one range holds at most. Build streams, so memory does not decide it; what does: a file
+// worth opening (some 100 MB of ordinary records), partials that are merged from few ranges, and no more than seconds of
+// work to do again when a build is retried.
+const maxRange = 1 << 21
 
 // Input is what a cycle of one topic stands on.
 type Input struct {
@@ -23,7 +25,9 @@ type Input struct {
 	Views      []*views.View // the merged ones of the topic
 	References map[string]*views.Reference
 	Memory     string // DuckDB's limit while building
-	Scratch    string // folder for files on their way into the store; empty: the system's
+	Scratch    string // folder for files on their way into the store, best on the store's disk; empty: the system's
+
+	fetchBytes int // of one fetch; 0: the reader's default
 }
 
 // Plan is what a cycle will do.

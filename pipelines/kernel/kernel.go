@@ -247,10 +247,24 @@ func (k *Kernel) Flush(ctx context.Context) (out []Partial, err error) {
 			out = nil
 		}
 	}()
+	err = k.Drain(ctx, func(v *views.View, partition int32, query string) error {
+		rows, err := k.session.Arrow(ctx, query)
+		if err != nil {
+			return fmt.Errorf("merge %s: %w", v.Name, err)
+		}
+		out = append(out, Partial{View: v, Partition: partition, Rows: rows})
+		return nil
+	})
+	return out, err
+}
+
+// Drain is Flush for a caller that does not want the rows in memory: for every view and partition that saw records it
+// calls each with a query in the kernel's session that gives the view's State columns, sorted by its keys.
+func (k *Kernel) Drain(ctx context.Context, each func(v *views.View, partition int32, query string) error) error {
 	for _, p := range sortedKeys(k.states) {
 		st := k.states[p]
 		if err := k.run(ctx, p, st); err != nil {
-			return out, err
+			return err
 		}
 		if !st.dirty {
 			continue
@@ -260,18 +274,16 @@ func (k *Kernel) Flush(ctx context.Context) (out []Partial, err error) {
 			if v.Keys > 0 {
 				q = fmt.Sprintf("SELECT * FROM (%s) ORDER BY %s", q, identifiers(names(v.State[:v.Keys])))
 			}
-			rows, err := k.session.Arrow(ctx, q)
-			if err != nil {
-				return out, fmt.Errorf("merge %s: %w", v.Name, err)
+			if err := each(v, p, q); err != nil {
+				return err
 			}
-			out = append(out, Partial{View: v, Partition: p, Rows: rows})
 			if err := k.session.Exec(ctx, "TRUNCATE "+schemas.QuoteIdent(st.tables[i])); err != nil {
-				return out, err
+				return err
 			}
 		}
 		st.dirty = false
 	}
-	return out, nil
+	return nil
 }
 
 // Session is where the kernel's tables are.

@@ -118,12 +118,18 @@ func (s *Session) Arrow(ctx context.Context, query string) (arrow.RecordBatch, e
 // Stream registers an Arrow stream of the schema under a name that SQL can read. It yields the batch last given to Set.
 func (s *Session) Stream(schema *arrow.Schema, name string) (*Feed, error) {
 	f := &Feed{schema: schema}
-	release, err := s.arrow.RegisterView(f, name)
+	return f, s.Register(f, name)
+}
+
+// Register makes a reader's batches readable under a name, once. A statement over it must read every column in order and
+// filter nothing: see wholeColumns.
+func (s *Session) Register(r array.RecordReader, name string) error {
+	release, err := s.arrow.RegisterView(r, name)
 	if err != nil {
-		return nil, fmt.Errorf("register %s: %w", name, err)
+		return fmt.Errorf("register %s: %w", name, err)
 	}
 	s.views = append(s.views, release)
-	return f, nil
+	return nil
 }
 
 // Import appends batches to a table, which is made if it is not there; all must have one schema.

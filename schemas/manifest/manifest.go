@@ -31,6 +31,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -109,6 +110,13 @@ func Name(sequence int64) string { return fmt.Sprintf("manifests/%020d.manifest"
 
 // Checksum is the CRC-32C in the manifest's spelling.
 func Checksum(data []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(data, castagnoli)) }
+
+// Sum is the size and the Checksum of all that a reader gives.
+func Sum(r io.Reader) (size int64, sum string, err error) {
+	h := crc32.New(castagnoli)
+	size, err = io.Copy(h, r)
+	return size, fmt.Sprintf("%08x", h.Sum32()), err
+}
 
 // Encode writes a manifest that holds the invariants. Errors: one that does not.
 func Encode(m *Manifest) ([]byte, error) {

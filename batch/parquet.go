@@ -1,0 +1,172 @@
+package batch
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/manifest"
+)
+
+// parquetOptions are those of every file. A row group is what the writer holds in memory: it ends after so many rows, or
+// at so many bytes when rows are large.
+const (
+	parquetOptions = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880"
+	rowGroupBytes  = ", ROW_GROUP_SIZE_BYTES '48MiB'"
+)
+
+// writer writes batches to a Parquet file as they come. A DuckDB of its own runs one COPY over a stream that waits for
+// the next batch, so the memory it takes is a batch and a row group whatever the file's length. Not safe for concurrent
+// use.
+type writer struct {
+	session *kernel.Session
+	feed    *stream
+	cancel  context.CancelFunc
+	done    chan struct{}
+	err     error // of the COPY, once done is closed
+}
+
+// newWriter begins a file. The list selects every column of the schema, in its order: see kernel.Session.Register.
+// Errors after it come from write and close.
+func newWriter(ctx context.Context, limits kernel.Limits, schema *arrow.Schema, list, path string) (*writer, error) {
+	s, err := kernel.OpenSession(ctx, limits)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	w := &writer{session: s, cancel: cancel, done: make(chan struct{}), feed: &stream{ctx: ctx, schema: schema, next: make(chan arrow.RecordBatch)}}
+	// DuckDB bounds row groups by bytes only if it need not keep the order of rows. With its one thread it keeps it.
+	if err = s.Exec(ctx, "SET preserve_insertion_order = false"); err == nil {
+		err = s.Register(w.feed, "feed")
+	}
+	if err != nil {
+		cancel()
+		s.Close()
+		return nil, err
+	}
+	go func() {
+		defer close(w.done)
+		w.err = s.Exec(ctx, fmt.Sprintf("COPY (SELECT %s FROM feed) TO %s (%s)", list, quote(path), parquetOptions+rowGroupBytes))
+	}()
+	return w, nil
+}
+
+// write adds a batch's rows. Ownership: the batch stays the caller's.
+func (w *writer) write(b arrow.RecordBatch) error {
+	b.Retain()
+	select {
+	case w.feed.next <- b:
+		return nil
+	case <-w.done:
+		b.Release()
+		return w.err
+	}
+}
+
+// finish ends the file: it is whole if there is no error.
+func (w *writer) finish() error {
+	close(w.feed.next)
+	<-w.done
+	return w.err
+}
+
+// close frees what the writer holds, and stops it if it was not finished.
+func (w *writer) close() {
+	w.cancel()
+	<-w.done
+	w.session.Close()
+	w.feed.drop()
+}
+
+// stream is an array.RecordReader that waits for the next batch, until there is no more or the context ends.
+type stream struct {
+	ctx     context.Context
+	schema  *arrow.Schema
+	next    chan arrow.RecordBatch
+	current arrow.RecordBatch
+	err     error
+}
+
+func (s *stream) Next() bool {
+	s.drop()
+	select {
+	case s.current = <-s.next:
+	case <-s.ctx.Done():
+		s.err = s.ctx.Err()
+	}
+	return s.current != nil
+}
+
+func (s *stream) drop() {
+	if s.current != nil {
+		s.current.Release()
+		s.current = nil
+	}
+}
+
+func (s *stream) Retain()                        {}
+func (s *stream) Release()                       {}
+func (s *stream) Schema() *arrow.Schema          { return s.schema }
+func (s *stream) RecordBatch() arrow.RecordBatch { return s.current }
+func (s *stream) Record() arrow.RecordBatch      { return s.current }
+func (s *stream) Err() error                     { return s.err }
+
+// stored is a select list that turns a topic's columns from their carriers into the types of a data file.
+func stored(t *schemas.Topic) string {
+	var list []string
+	for _, f := range fieldsOf(t) {
+		list = append(list, fmt.Sprintf("CAST(%s AS %s) AS %[1]s", schemas.QuoteIdent(f.Name), storedType(f.Type.Carrier())))
+	}
+	return strings.Join(list, ", ")
+}
+
+// fieldsOf is every column of a topic's accepted records, declared ones first.
+func fieldsOf(t *schemas.Topic) []schemas.Field {
+	return slices.Concat(t.Fields, schemas.SystemFields())
+}
+
+// storedType is a carrier with its timestamps in microseconds, which Parquet's readers agree on; only TIMESTAMP_NS
+// cannot be.
+func storedType(t *schemas.Type) *schemas.Type {
+	switch t.ID {
+	case schemas.TimestampS, schemas.TimestampMS:
+		return &schemas.Type{ID: schemas.Timestamp}
+	case schemas.Struct:
+		fields := make([]schemas.Field, len(t.Fields))
+		for i, f := range t.Fields {
+			fields[i] = schemas.Field{Name: f.Name, Type: storedType(f.Type)}
+		}
+		return &schemas.Type{ID: schemas.Struct, Fields: fields}
+	case schemas.List:
+		return &schemas.Type{ID: schemas.List, Elem: storedType(t.Elem)}
+	case schemas.Map:
+		return &schemas.Type{ID: schemas.Map, Key: storedType(t.Key), Elem: storedType(t.Elem)}
+	}
+	return t
+}
+
+// describe is what a manifest says of a Parquet file: its rows, as its footer counts them, its size and its checksum.
+func describe(path string) (rows, size int64, sum string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, 0, "", err
+	}
+	defer f.Close()
+	if size, sum, err = manifest.Sum(f); err != nil {
+		return 0, 0, "", err
+	}
+	p, err := parquet.OpenFile(f, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return 0, 0, "", err
+	}
+	return p.NumRows(), size, sum, nil
+}
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
