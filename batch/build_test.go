@@ -91,13 +91,15 @@ func compile(t testing.TB, topic *schemas.Topic, sql map[string]string) []*views
 	return out
 }
 
-// send appends the payloads and returns the log's end.
-func (b *bed) send(t testing.TB, payloads [][]byte) int64 {
+// send appends the payloads, some with keys and headers, and returns the log's end.
+func (b *bed) send(t testing.TB, payloads [][]byte) int64 { return b.sendWith(t, payloads, 3) }
+
+func (b *bed) sendWith(t testing.TB, payloads [][]byte, keyed int) int64 {
 	t.Helper()
 	var records []*kgo.Record
 	for i, p := range payloads {
 		r := &kgo.Record{Value: p}
-		if i%3 == 0 {
+		if i%keyed == 0 {
 			r.Key, r.Headers = fmt.Append(nil, "k", i), []kgo.RecordHeader{{Key: "h\xff", Value: []byte{0, 255}}, {Key: "null"}}
 		}
 		records = append(records, r)
@@ -357,6 +359,31 @@ func TestARangeThatIsLost(t *testing.T) {
 	var lost *kafkalog.RangeError
 	if _, err := b.Build(t.Context(), "root/", schemas.Range{From: 5, To: 9}); !errors.As(err, &lost) || lost.Lost.To != 7 {
 		t.Errorf("Build of what is gone = %v", err)
+	}
+	empty(t, b.Scratch)
+}
+
+// Memory is bounded by what the Input allows, not by the range: here the decoded rows, the large records and the state of
+// a view with a group a record are each larger than DuckDB's limit.
+func TestARangeLargerThanMemory(t *testing.T) {
+	b := newBed(t, "fields: {k: VARCHAR, v: VARCHAR}", map[string]string{"each": "SELECT k, v[:50] AS v, count(*) AS n FROM events GROUP BY ALL"})
+	b.Memory = "120MiB"
+	payloads := make([][]byte, 400_000)
+	for i := range payloads {
+		payloads[i] = fmt.Appendf(nil, `{"k":"a key that is long enough not to be inlined %d","v":"%0200d"}`, i, i)
+	}
+	large := strings.Repeat("x", 6<<20)
+	for i := range 40 {
+		payloads[i*10_000] = fmt.Appendf(nil, `{"k":"large %d","v":%q}`, i, large)
+	}
+	b.send(t, payloads[:200_000])
+	end := b.send(t, payloads[200_000:])
+	built, err := b.Build(t.Context(), "root/", schemas.Range{To: end})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if built.Data.Records != int64(len(payloads)) || built.Partials[0].Rows != int64(len(payloads)) {
+		t.Errorf("%s", mustJSON(t, built))
 	}
 	empty(t, b.Scratch)
 }

