@@ -174,7 +174,7 @@ func (in *Input) rebuild(ctx context.Context, root string, lack Missing, want st
 		return none, err
 	}
 	if want != "" && out[0].CRC32C != want {
-		return none, errors.New("x")
+		return none, errOtherBytes
 	}
 	for _, path := range m.paths {
 		if err := in.Store.PutFile(ctx, root+path, m.local[path]); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,17 +12,26 @@ import (
 )
 
 func newFsck(a *app) *cobra.Command {
-	return &cobra.Command{
+	repair := false
+	cmd := &cobra.Command{
 		Use:   "fsck",
-		Short: "Prove store and log whole: ranges contiguous, files present, sizes and checksums right",
+		Short: "Prove store and log whole: ranges contiguous, files present, counts, offsets and checksums right",
+		Long: `fsck reads every file that the newest manifest of each topic names and compares it with what the manifest says.
+
+With --repair it makes damaged and missing files again, partials from their data file and everything from the log where
+Kafka still has the range, and removes files older than an hour that no manifest names and no cycle can name any more.
+It may run beside a cycle. What cannot be made again is said, and the exit code is 1.`,
 		Example: `  millrace fsck
-  millrace fsck --json`,
+  millrace fsck --json
+  millrace fsck --repair`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runFsck(cmd.Context(), a) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runFsck(cmd.Context(), a, repair) },
 	}
+	cmd.Flags().BoolVar(&repair, "repair", false, "make again what is damaged, remove what a killed cycle left")
+	return cmd
 }
 
-func runFsck(ctx context.Context, a *app) error {
+func runFsck(ctx context.Context, a *app, repair bool) error {
 	e, err := a.engine(ctx)
 	if err != nil {
 		return err
@@ -30,26 +40,26 @@ func runFsck(ctx context.Context, a *app) error {
 	out := struct {
 		Topics []*batch.Findings `json:"topics"`
 	}{Topics: []*batch.Findings{}}
-	damage := 0
+	left := 0
 	for _, name := range e.session.project.TopicNames() {
-		f, err := e.cycle(name).Fsck(ctx)
+		in := e.cycle(name)
+		var f *batch.Findings
+		if repair {
+			f, err = in.Repair(ctx, time.Now())
+		} else {
+			f, err = in.Fsck(ctx)
+		}
 		if err != nil {
 			return err
 		}
 		out.Topics = append(out.Topics, f)
-		damage += len(f.Damage)
-		if a.json {
-			continue
+		damage := f.Damage
+		if repair {
+			damage = f.Lost
 		}
-		for _, d := range f.Damage {
-			fmt.Fprintln(a.stdout, d)
-		}
-		if len(f.Damage) == 0 {
-			fmt.Fprintf(a.stdout, "%s: manifest %d, %s whole", name, f.Manifest, count(f.Files, "file"))
-			if len(f.Orphans) > 0 {
-				fmt.Fprintf(a.stdout, "; %s that no manifest names, left by a killed cycle", count(len(f.Orphans), "file"))
-			}
-			fmt.Fprintln(a.stdout)
+		left += len(damage)
+		if !a.json {
+			a.printFindings(f, damage)
 		}
 	}
 	if a.json {
@@ -57,12 +67,36 @@ func runFsck(ctx context.Context, a *app) error {
 			return err
 		}
 	}
-	if damage == 0 {
+	if left == 0 {
 		return nil
 	}
-	err = &schemas.Problem{Message: fmt.Sprintf("fsck found damage in %s", count(damage, "place")), Hint: "what Kafka still has can be made again: move the topic's folder out of the store and run `millrace batch`"}
-	if a.json {
-		return said{err}
+	problem := &schemas.Problem{Message: "fsck found damage in " + count(left, "place"), Hint: "run `millrace fsck --repair`: what Kafka still has is made again"}
+	if repair {
+		problem = &schemas.Problem{Message: count(left, "place") + " could not be repaired",
+			Hint: "restore them from a copy of the store; or move the topic's folder out of it and run `millrace batch`, which makes anew what Kafka still has"}
 	}
-	return err
+	if a.json {
+		return said{problem}
+	}
+	return problem
+}
+
+// printFindings prints one topic's, damage being what is left of it.
+func (a *app) printFindings(f *batch.Findings, damage []string) {
+	for _, lines := range [][]string{damage, f.Repaired} {
+		for _, line := range lines {
+			fmt.Fprintln(a.stdout, line)
+		}
+	}
+	for _, name := range f.Removed {
+		fmt.Fprintf(a.stdout, "%s: removed, no manifest names it\n", name)
+	}
+	if len(damage) > 0 {
+		return
+	}
+	fmt.Fprintf(a.stdout, "%s: manifest %d, %s whole", f.Topic, f.Manifest, count(f.Files, "file"))
+	if len(f.Orphans) > 0 {
+		fmt.Fprintf(a.stdout, "; %s that no manifest names, left by a killed cycle or in the making", count(len(f.Orphans), "file"))
+	}
+	fmt.Fprintln(a.stdout)
 }

@@ -1,0 +1,231 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/millrace/millrace/pipelines/dataset"
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/manifest"
+)
+
+// errOtherBytes: a file that was made again is not the one the manifest names.
+var errOtherBytes = errors.New("it came out with other bytes")
+
+// orphanAge is how old an orphan must be to be removed.
+const orphanAge = time.Hour
+
+// Repair is Fsck, and then puts right what it found. A damaged or missing file is made again under its name: a partial
+// from its data file, everything from the log where Kafka still has the range. The bytes are the same, for Build is
+// deterministic. Where they are not (another version of the engine wrote the file), the next manifest, with the same
+// frontier, names the new file, if it has as many rows; and it drops a partial that cannot be made, which the next
+// cycle makes anew if a view still has its definition. What is lost is said.
+//
+// Orphans older than an hour are removed if no cycle can name them any more. That does not hang on a clock or a lock: a
+// cycle commits only on the newest manifest, and names beside what that one names only files that begin at its frontier
+// or later, and partials of its ranges. So an orphan that begins below the frontier, and is no partial of a named range,
+// belongs to a cycle that has lost already. Others are left: the next cycle takes their names or passes them.
+func (in *Input) Repair(ctx context.Context, now time.Time) (*Findings, error) {
+	i, err := in.inspect(ctx)
+	if err == nil {
+		err = in.repair(ctx, i, now)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, fmt.Errorf("repair %s: %w", in.Topic.Name, err)
+	}
+	return i.Findings, nil
+}
+
+func (in *Input) repair(ctx context.Context, i *inspection, now time.Time) error {
+	i.Lost = append(i.Lost, i.beyond...)
+	m := i.manifest
+	if m == nil {
+		return nil
+	}
+	next := *m
+	next.Sequence++
+	next.Files, next.Rejects, next.Partials = slices.Clone(m.Files), slices.Clone(m.Rejects), nil
+	dropped := false
+	for _, p := range m.Partials {
+		if i.broken[p.Path] {
+			ok, err := in.remake(ctx, i, p)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				dropped = true
+				continue
+			}
+		}
+		next.Partials = append(next.Partials, p)
+	}
+	renamed := false
+	for n := range next.Files {
+		changed, err := in.reread(ctx, i, &next.Files[n], &next.Rejects[indexOf(next.Rejects, next.Files[n].Range())])
+		if err != nil {
+			return err
+		}
+		renamed = renamed || changed
+	}
+	if dropped || renamed {
+		if err := dataset.Commit(ctx, in.Store, i.root, &next); err != nil {
+			return err
+		}
+		i.Manifest = next.Sequence
+	}
+	return in.removeOrphans(ctx, i, now)
+}
+
+// whole notes that a file was made again.
+func (i *inspection) whole(path, from string) {
+	i.Repaired = append(i.Repaired, i.root+path+": made again from "+from)
+	i.Files++
+}
+
+func indexOf(files []manifest.File, r schemas.Range) int {
+	return slices.IndexFunc(files, func(f manifest.File) bool { return f.Range() == r })
+}
+
+// remake makes a damaged partial again, from its data file or from the log, and says whether it is as it was.
+func (in *Input) remake(ctx context.Context, i *inspection, p manifest.Partial) (bool, error) {
+	at := slices.IndexFunc(in.Views, func(v *views.View) bool { return v.Definition == p.Definition })
+	if at < 0 {
+		i.Repaired = append(i.Repaired, i.root+p.Path+": dropped, no view has its definition any more")
+		return false, nil
+	}
+	v := in.Views[at]
+	if n := indexOf(i.manifest.Files, p.Range()); n >= 0 && !i.broken[i.manifest.Files[n].Path] {
+		_, err := in.rebuild(ctx, i.root, Missing{v, i.manifest.Files[n]}, p.CRC32C)
+		if err == nil {
+			i.whole(p.Path, "its data file")
+			return true, nil
+		}
+		if !errors.Is(err, errOtherBytes) {
+			return false, err
+		}
+	}
+	if i.start[p.Partition] <= p.From && i.end[p.Partition] >= p.To {
+		s, err := newScratch(in.Scratch)
+		if err != nil {
+			return false, err
+		}
+		defer s.close()
+		m, err := in.make(ctx, s, p.Range(), []*views.View{v})
+		if err != nil {
+			return false, err
+		}
+		if m.Partials[0].CRC32C == p.CRC32C {
+			err := in.Store.PutFile(ctx, i.root+p.Path, m.local[p.Path])
+			i.whole(p.Path, "the log")
+			return err == nil, err
+		}
+	}
+	i.Repaired = append(i.Repaired, i.root+p.Path+": dropped, the next cycle makes it anew")
+	return false, nil
+}
+
+// reread makes a range's data and rejects files again if one is damaged. It says whether what the manifest must say of
+// them has changed.
+func (in *Input) reread(ctx context.Context, i *inspection, data, rejects *manifest.File) (changed bool, err error) {
+	var paths []string
+	for _, f := range []*manifest.File{data, rejects} {
+		if i.broken[f.Path] {
+			paths = append(paths, f.Path)
+		}
+	}
+	if len(paths) == 0 {
+		return false, nil
+	}
+	r := data.Range()
+	lost := func(why string) {
+		for _, path := range paths {
+			i.Lost = append(i.Lost, i.root+path+": "+why)
+		}
+	}
+	if start, end := i.start[r.Partition], i.end[r.Partition]; start > r.From || end < r.To {
+		lost(fmt.Sprintf("Kafka has only [%d, %d) of partition %d", start, end, r.Partition))
+		return false, nil
+	}
+	s, err := newScratch(in.Scratch)
+	if err != nil {
+		return false, err
+	}
+	defer s.close()
+	m, err := in.make(ctx, s, r, nil)
+	if err != nil {
+		return false, err
+	}
+	if m.Data.Records != data.Records || m.Rejects.Records != rejects.Records {
+		lost(fmt.Sprintf("the log now has %d records and %d rejects there, the manifest says %d and %d",
+			m.Data.Records, m.Rejects.Records, data.Records, rejects.Records))
+		return false, nil
+	}
+	for _, path := range paths {
+		if err := in.Store.PutFile(ctx, i.root+path, m.local[path]); err != nil {
+			return false, err
+		}
+		i.whole(path, "the log")
+		old, made := data, &m.Data
+		if path == rejects.Path {
+			old, made = rejects, &m.Rejects
+		}
+		changed = changed || old.CRC32C != made.CRC32C
+		*old = *made
+	}
+	return changed, nil
+}
+
+// removeOrphans removes those that are old and that no cycle can name.
+func (in *Input) removeOrphans(ctx context.Context, i *inspection, now time.Time) error {
+	kept := []string{}
+	for _, name := range i.Orphans {
+		remove := false
+		if i.dead(strings.TrimPrefix(name, i.root)) {
+			path, err := in.Store.Local(ctx, name)
+			if err != nil {
+				return err
+			}
+			info, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			remove = now.Sub(info.ModTime()) > orphanAge
+		}
+		if !remove {
+			kept = append(kept, name)
+			continue
+		}
+		if err := in.Store.Delete(ctx, name); err != nil {
+			return err
+		}
+		i.Removed = append(i.Removed, name)
+	}
+	i.Orphans = kept
+	return nil
+}
+
+// dead says whether no cycle can name a path any more, by the manifest that was read before the files were listed.
+func (i *inspection) dead(path string) bool {
+	var r schemas.Range
+	kind, rest, _ := strings.Cut(path, "/")
+	name := rest
+	if kind == "partials" {
+		_, name, _ = strings.Cut(rest, "/")
+	}
+	if _, err := fmt.Sscanf(name, "%d/%020d-%020d.parquet", &r.Partition, &r.From, &r.To); err != nil || rangeName(r) != name {
+		return true // no cycle writes such a name
+	}
+	if r.From >= i.manifest.Frontier[r.Partition] {
+		return false
+	}
+	return kind != "partials" || indexOf(i.manifest.Files, r) < 0
+}
