@@ -11,5 +11,34 @@
 //	manifests/SEQUENCE.manifest              see package manifest
 //
 // P is the partition, FROM and TO offsets in 20 digits, DEFINITION the first 12 digits of the definition hash. A name is
-// a function of what the file holds, so a cycle that is run again writes the same files.
+// a function of what the file holds, and so are its bytes: a cycle that is run again writes the same files.
+//
+// # Columns of a data file
+//
+// First the declared fields in their order, then _partition INTEGER, _offset BIGINT, _timestamp TIMESTAMPTZ, _key BLOB,
+// _headers STRUCT(key VARCHAR, value BLOB)[] and _extra, which is JSON as text. Rows are in order of offsets. Every
+// column is optional. What Parquet cannot hold without loss is text that casts back (schemas.Type.Carrier):
+//
+//	DuckDB                                        Parquet
+//	BOOLEAN, FLOAT, DOUBLE                        BOOLEAN, FLOAT, DOUBLE
+//	TINYINT to BIGINT, UTINYINT to UBIGINT        INT(8 to 64, signed or unsigned)
+//	DECIMAL(p,s)                                  DECIMAL(p,s)
+//	VARCHAR                                       STRING
+//	BLOB                                          BYTE_ARRAY
+//	DATE                                          DATE
+//	TIME                                          TIME(MICROS), not adjusted to UTC
+//	TIMESTAMP, TIMESTAMP_S, TIMESTAMP_MS          TIMESTAMP(MICROS), not adjusted to UTC
+//	TIMESTAMP_NS                                  TIMESTAMP(NANOS), not adjusted to UTC
+//	TIMESTAMPTZ                                   TIMESTAMP(MICROS), adjusted to UTC
+//	LIST, ARRAY; STRUCT; MAP                      LIST; a group; MAP; of what their elements are
+//	HUGEINT, UHUGEINT, BIGNUM, BIT, UUID, ENUM,   STRING
+//	JSON, INTERVAL, TIMETZ, TIME_NS
+//
+// DuckDB, pyarrow and parquet-go read all of them. SPARKSENTENCE
+//
+// # Scratch
+//
+// A file is finished in a folder of its own under Input.Scratch and then moved into the store. The folder goes when the
+// build ends, well or not; that of a killed process goes at the next build, which knows by its free lock that its owner
+// is dead.
 package batch
