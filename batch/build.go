@@ -53,7 +53,14 @@ func (in *Input) of(ctx context.Context, verb string, r schemas.Range, err error
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
-	return fmt.Errorf("%s %s[%d]@[%d,%d): %w", verb, in.Topic.Name, r.Partition, r.From, r.To, err)
+	what := fmt.Sprintf("%s %s[%d]@[%d,%d)", verb, in.Topic.Name, r.Partition, r.From, r.To)
+	var known *schemas.Problem
+	if !errors.As(err, &known) {
+		if short := shortage(what, err); short != nil {
+			return short
+		}
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // made is what a range comes to: its files, still in scratch.

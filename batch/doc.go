@@ -34,7 +34,9 @@
 //	HUGEINT, UHUGEINT, BIGNUM, BIT, UUID, ENUM,   STRING
 //	JSON, INTERVAL, TIMETZ, TIME_NS
 //
-// DuckDB, pyarrow and parquet-go read all of them. SPARKSENTENCE
+// DuckDB, pyarrow and parquet-go read all of them as they are. So does Spark 4.3, an unsigned integer as the next wider
+// type; but a file with a TIME or a TIMESTAMP_NS column it refuses to read unless spark.sql.timeType.enabled or
+// spark.sql.legacy.parquet.nanosAsLong (which gives BIGINT nanoseconds) is true.
 //
 // # Scratch
 //

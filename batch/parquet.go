@@ -20,7 +20,7 @@ import (
 // is what a writer holds in memory: it ends after so many rows, or at so many bytes when rows are large.
 const (
 	parquetOptions = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880"
-	rowGroupBytes  = ", ROW_GROUP_SIZE_BYTES '32MiB'"
+	rowGroupBytes  = ", ROW_GROUP_SIZE_BYTES '16MiB'"
 )
 
 // writer writes batches to a Parquet file as they come. A DuckDB of its own runs one COPY over a stream that waits for

@@ -133,17 +133,26 @@ func flock(f *os.File) error {
 }
 
 // scratchProblem turns what the system or DuckDB says of a scratch file into what a person can act on. DuckDB's errors
-// are texts that begin with their class.
+// are texts with their class in front.
 func scratchProblem(what string, err error) error {
-	text := err.Error()
+	if p := shortage(what, err); p != nil {
+		return p
+	}
 	var system syscall.Errno
+	if errors.As(err, &system) || strings.Contains(err.Error(), "IO Error") {
+		return &schemas.Problem{Kind: schemas.Environment, Message: what, Err: err, Hint: "make that folder writable for this user and run the cycle again; nothing is lost"}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// shortage is the problem of an error that says the disk or the memory was not enough, nil for another.
+func shortage(what string, err error) error {
+	text := err.Error()
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), strings.Contains(text, "No space left"), strings.Contains(text, "quota exceeded"):
 		return &schemas.Problem{Kind: schemas.Environment, Message: what, Err: err, Hint: "free some space there and run the cycle again; nothing is lost"}
 	case strings.Contains(text, "Out of Memory Error"):
 		return &schemas.Problem{Kind: schemas.Environment, Message: what, Err: err, Hint: "raise memory: in millrace.yaml and run the cycle again; nothing is lost"}
-	case errors.As(err, &system), strings.Contains(text, "IO Error"):
-		return &schemas.Problem{Kind: schemas.Environment, Message: what, Err: err, Hint: "make that folder writable for this user and run the cycle again; nothing is lost"}
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	return nil
 }

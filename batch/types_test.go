@@ -11,6 +11,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/millrace/millrace/ingest/source"
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -116,6 +118,60 @@ func TestEveryTypeIsReadBack(t *testing.T) {
 	} {
 		if got := [2]string{string(rows[0][name]), string(rows[1][name])}; got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// What serving and Rebuild read from a data file is what the kernel had decoded, in the declared types.
+func TestADataFileCastsBack(t *testing.T) {
+	var topic, full strings.Builder
+	topic.WriteString("fields:\n")
+	for i, c := range everyType {
+		fmt.Fprintf(&topic, "  f%d: %q\n", i, c.typ)
+		fmt.Fprintf(&full, `,"f%d":%s`, i, c.in)
+	}
+	b := newBed(t, topic.String(), nil)
+	end := b.send(t, [][]byte{[]byte("{" + full.String()[1:] + "}"), []byte("{}")})
+	built, err := b.Build(t.Context(), "root/", schemas.Range{To: end})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var columns []string
+	for _, f := range fieldsOf(b.Topic) {
+		columns = append(columns, f.Name)
+	}
+	k, err := kernel.New(t.Context(), kernel.Spec{Topic: b.Topic, Keep: columns})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	reader := b.Log.Read("events", schemas.Range{To: end}, kafkalog.ReadOptions{Want: kafkalog.Everything})
+	defer reader.Close()
+	for at := int64(0); at < end; {
+		c, err := reader.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Add(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		at = c.To
+	}
+	must(t, k.Run(t.Context()))
+	for _, c := range columns {
+		q := fmt.Sprintf("SELECT count(*) FROM %s r JOIN (SELECT %s FROM read_parquet(%s)) h USING (_offset) WHERE r.%s IS NOT DISTINCT FROM h.%[4]s AND typeof(r.%[4]s) = typeof(h.%[4]s)",
+			schemas.QuoteIdent(k.RowsTable()), kernel.Casts(b.Topic, columns), quote(filepath.Join(b.dir, "root", built.Data.Path)), schemas.QuoteIdent(c))
+		rows, err := k.Session().Query(t.Context(), q)
+		if err != nil {
+			t.Fatal(c, err)
+		}
+		var n int
+		for rows.Next() {
+			must(t, rows.Scan(&n))
+		}
+		rows.Close()
+		if n != 2 {
+			t.Errorf("%s: %d of 2 rows come back", c, n)
 		}
 	}
 }
