@@ -178,8 +178,8 @@ func mixed(n int) [][]byte {
 	return out
 }
 
-// Build is a function of the records: run again into another store, with fetches of another size, another Input and a
-// smaller memory limit, it gives the same bytes and says the same.
+// Build is a function of the records: run again into another store, with fetches of another size and another memory limit,
+// it gives the same bytes and says the same.
 func TestTheSameRangeGivesTheSameBytes(t *testing.T) {
 	b := newBed(t, mixedTopic, mixedViews)
 	end := b.send(t, mixed(150_000))
@@ -188,7 +188,7 @@ func TestTheSameRangeGivesTheSameBytes(t *testing.T) {
 	var said []byte
 	for i, fetch := range []int{0, 0, 100_000, 32 << 20} {
 		b.open(t, t.TempDir())
-		b.fetchBytes = fetch
+		b.fetchBytes, b.Memory = fetch, []string{"256MiB", "256MiB", "80MiB", "1GiB"}[i]
 		built, err := b.Build(t.Context(), "root/", r)
 		if err != nil {
 			t.Fatal(err)
