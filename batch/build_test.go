@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -384,6 +385,36 @@ func TestARangeLargerThanMemory(t *testing.T) {
 	}
 	if built.Data.Records != int64(len(payloads)) || built.Partials[0].Rows != int64(len(payloads)) {
 		t.Errorf("%s", mustJSON(t, built))
+	}
+	empty(t, b.Scratch)
+}
+
+// Builds may run side by side, sharing an Input: they give what they give one after another.
+func TestBuildsSideBySide(t *testing.T) {
+	b := newBed(t, mixedTopic, mixedViews)
+	end := b.send(t, mixed(9000))
+	ranges := []schemas.Range{{To: 3000}, {From: 3000, To: 6000}, {From: 6000, To: end}}
+	for _, r := range ranges {
+		if _, err := b.Build(t.Context(), "root/", r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := b.files(t)
+	b.open(t, t.TempDir())
+	var group sync.WaitGroup
+	for _, r := range ranges {
+		group.Go(func() {
+			if _, err := b.Build(t.Context(), "root/", r); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	got := b.files(t)
+	for name, data := range want {
+		if !bytes.Equal(got[name], data) {
+			t.Errorf("%s has other bytes", name)
+		}
 	}
 	empty(t, b.Scratch)
 }

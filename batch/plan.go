@@ -77,12 +77,20 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 		}
 		p.Missing = in.missing(p.Previous)
 	}
-	for _, r := range p.From.Ranges(p.To) {
-		for at := r.From; at < r.To; at += maxRange {
-			p.Ranges = append(p.Ranges, schemas.Range{Partition: r.Partition, From: at, To: min(r.To, at+maxRange)})
+	p.Ranges = cut(p.From.Ranges(p.To), maxRange)
+	return p, nil
+}
+
+// cut tiles ranges with ones of at most size offsets. Holes in the log are within them like any offset: a range is what
+// was read, whatever it held.
+func cut(ranges []schemas.Range, size int64) []schemas.Range {
+	var out []schemas.Range
+	for _, r := range ranges {
+		for at := r.From; at < r.To; at += size {
+			out = append(out, schemas.Range{Partition: r.Partition, From: at, To: min(r.To, at+size)})
 		}
 	}
-	return p, nil
+	return out
 }
 
 // missing lists what a new or changed view lacks.
