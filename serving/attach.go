@@ -52,9 +52,18 @@ func (q *question) close() {
 func (q *question) attachView(ctx context.Context, v *views.View, part string) (string, error) {
 	p := q.pins[v.Topic]
 	name := "millrace." + part + "." + v.Name
-	state := name + ".state"
-	if err := q.session.Exec(ctx, fmt.Sprintf("CREATE TABLE %s (%s)", schemas.QuoteIdent(state), declare(v.State))); err != nil {
+	refs, err := q.references(v.References)
+	if err != nil {
 		return "", err
+	}
+	k, err := kernel.In(ctx, q.session, kernel.Spec{Name: "kernel." + part + "." + v.Name, Topic: p.topic, Views: []*views.View{v}, References: refs, Together: true})
+	if err != nil {
+		return "", fmt.Errorf("view %s: %w", v.Name, err)
+	}
+	defer k.Close()
+	state, err := k.StateTable(ctx, 0)
+	if err != nil {
+		return "", fmt.Errorf("view %s: %w", v.Name, err)
 	}
 	shape, err := q.session.Arrow(ctx, "SELECT * FROM "+schemas.QuoteIdent(state))
 	if err != nil {
@@ -71,15 +80,6 @@ func (q *question) attachView(ctx context.Context, v *views.View, part string) (
 	case "speed":
 		c.partials, c.history = nil, nil
 	}
-	refs, err := q.references(v.References)
-	if err != nil {
-		return "", err
-	}
-	k, err := kernel.In(ctx, q.session, kernel.Spec{Name: "kernel." + part + "." + v.Name, Topic: p.topic, Views: []*views.View{v}, References: refs, Together: true})
-	if err != nil {
-		return "", fmt.Errorf("view %s: %w", v.Name, err)
-	}
-	defer k.Close()
 	for _, gap := range c.history {
 		if err := q.addHistory(ctx, k, p, gap); err != nil {
 			return "", err
@@ -88,17 +88,6 @@ func (q *question) attachView(ctx context.Context, v *views.View, part string) (
 	raw, err := q.addRaw(ctx, k, p, c.raw)
 	if err != nil {
 		return "", err
-	}
-	partials, err := k.Flush(ctx)
-	if err != nil {
-		return "", fmt.Errorf("view %s: %w", v.Name, err)
-	}
-	for _, partial := range partials {
-		err = errors.Join(err, q.session.Import(ctx, state, partial.Rows))
-		partial.Rows.Release()
-	}
-	if err != nil {
-		return "", fmt.Errorf("view %s: %w", v.Name, err)
 	}
 	for i := range c.slices {
 		if err := q.attachSlice(ctx, state, c.slices[i].Payload); err != nil {
@@ -287,15 +276,6 @@ func (q *question) attachSlice(ctx context.Context, table string, payload []byte
 		}
 	}
 	return r.Err()
-}
-
-// declare is the columns of a CREATE TABLE.
-func declare(columns []views.Column) string {
-	out := make([]string, len(columns))
-	for i, c := range columns {
-		out[i] = schemas.QuoteIdent(c.Name) + " " + c.Type
-	}
-	return strings.Join(out, ", ")
 }
 
 // count notes where a reader of the topic found its records; the reader that read most from the log speaks for all.

@@ -65,7 +65,8 @@ func queryWork(ctx context.Context, j *Job, s *Sample) error {
 	return s.stop()
 }
 
-// queryDuckDB is the ceiling: for each view one statement over its partials' files and the tail's payloads.
+// queryDuckDB is the ceiling: for each view one statement over its partials' files and the tail's payloads, in a DuckDB
+// opened for it, its rows as JSON too.
 func queryDuckDB(ctx context.Context, j *Job, s *Sample) error {
 	c, err := openProject(j.Dir)
 	if err != nil {
@@ -107,12 +108,20 @@ func queryDuckDB(ctx context.Context, j *Job, s *Sample) error {
 			if err := session.Exec(ctx, fmt.Sprintf("CREATE VIEW state AS %s UNION ALL SELECT * FROM read_parquet([%s])", v.PartialSQL("tail"), strings.Join(files[v.Name], ", "))); err != nil {
 				return err
 			}
-			rows, err := session.Query(ctx, v.AnswerSQL("state"))
+			cells := make([]string, len(v.Columns))
+			for i, c := range v.Columns {
+				cells[i] = "coalesce(to_json(" + schemas.QuoteIdent(c.Name) + ")::VARCHAR, 'null')"
+			}
+			rows, err := session.Query(ctx, fmt.Sprintf("SELECT '[' || concat_ws(',', %s) || ']' FROM (%s)", strings.Join(cells, ", "), v.AnswerSQL("state")))
 			if err != nil {
 				return err
 			}
 			defer rows.Close()
 			for rows.Next() {
+				var row string
+				if err := rows.Scan(&row); err != nil {
+					return err
+				}
 				s.Check++
 			}
 			s.Events++

@@ -286,6 +286,17 @@ func (k *Kernel) Drain(ctx context.Context, each func(v *views.View, partition i
 	return nil
 }
 
+// StateTable brings all added records into the state table of a view, given by its place in the Spec, and returns the
+// table's name: state rows in any number a group, in the kernel's session. Run brings there what is added later. Only for a
+// kernel that keeps the partitions together; not to be mixed with Flush.
+func (k *Kernel) StateTable(ctx context.Context, view int) (string, error) {
+	st, err := k.state(ctx, 0)
+	if err != nil {
+		return "", err
+	}
+	return st.tables[view], k.run(ctx, 0, st)
+}
+
 // Session is where the kernel's tables are.
 func (k *Kernel) Session() *Session { return k.session }
 
@@ -333,7 +344,7 @@ func (k *Kernel) state(ctx context.Context, partition int32) (*state, error) {
 	k.states[partition] = st
 	for i, plan := range k.plans {
 		table := k.stateName(partition, i)
-		if err := k.session.Exec(ctx, fmt.Sprintf("CREATE TABLE %s AS %s WITH NO DATA", schemas.QuoteIdent(table), plan)); err != nil {
+		if err := k.session.Exec(ctx, fmt.Sprintf("CREATE TABLE %s (%s)", schemas.QuoteIdent(table), declare(k.spec.Views[i].State))); err != nil {
 			return nil, fmt.Errorf("view %s: %w", k.spec.Views[i].Name, err)
 		}
 		ins, err := k.session.conn.PrepareContext(ctx, fmt.Sprintf("INSERT INTO %s %s", schemas.QuoteIdent(table), plan))
@@ -411,6 +422,15 @@ func identifiers(names []string) string {
 		quoted[i] = schemas.QuoteIdent(n)
 	}
 	return strings.Join(quoted, ", ")
+}
+
+// declare is the columns of a CREATE TABLE.
+func declare(columns []views.Column) string {
+	out := make([]string, len(columns))
+	for i, c := range columns {
+		out[i] = schemas.QuoteIdent(c.Name) + " " + c.Type
+	}
+	return strings.Join(out, ", ")
 }
 
 func sortedKeys(m map[int32]*state) []int32 {
