@@ -117,12 +117,14 @@ func (s *Sample) stop() error {
 }
 
 // part measures a share of the work within start and stop.
-func (s *Sample) part(name string, f func() error) error {
+func (s *Sample) part(ctx context.Context, name string, f func() error) error {
 	var began, now syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &began); err != nil {
 		return err
 	}
-	if err := f(); err != nil {
+	var err error
+	pprof.Do(ctx, pprof.Labels("part", name), func(context.Context) { err = f() })
+	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &now); err != nil {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
@@ -40,24 +42,36 @@ func queryWork(ctx context.Context, j *Job, s *Sample) error {
 	}
 	server := serving.New(serving.Options{Log: log, Store: st, Compiler: c.compiler, Limits: kernel.Limits{Memory: c.project.Config.Memory},
 		Definitions: func(context.Context) (*serving.Definitions, error) { return defs, nil }})
+	return s.questions(ctx, c.of(j.Topic), func(v *views.View) (rows int64, err error) {
+		a, err := server.Query(ctx, serving.Request{SQL: "SELECT * FROM " + schemas.QuoteIdent(v.Name)})
+		if err != nil {
+			return 0, err
+		}
+		defer a.Close()
+		if n := a.Certificate.Topics[flights].Layers; n.Batch.Records == 0 || n.Raw.Records != int64(j.Tail) {
+			return 0, fmt.Errorf("the answer stands on %+v", n)
+		}
+		return rows, a.Rows(ctx, func(json.RawMessage) error {
+			rows++
+			return nil
+		})
+	})
+}
+
+// questions asks each view once, after the first one as a warm-up.
+func (s *Sample) questions(ctx context.Context, all []*views.View, ask func(*views.View) (rows int64, err error)) error {
+	if _, err := ask(all[0]); err != nil {
+		return err
+	}
 	if err := s.start(); err != nil {
 		return err
 	}
-	for _, v := range c.of(j.Topic) {
-		if err := s.part(v.Name, func() error {
-			a, err := server.Query(ctx, serving.Request{SQL: "SELECT * FROM " + schemas.QuoteIdent(v.Name)})
-			if err != nil {
-				return err
-			}
-			defer a.Close()
-			if n := a.Certificate.Topics[flights].Layers; n.Batch.Records == 0 || n.Raw.Records != int64(j.Tail) {
-				return fmt.Errorf("the answer stands on %+v", n)
-			}
+	for _, v := range all {
+		if err := s.part(ctx, v.Name, func() error {
+			rows, err := ask(v)
+			s.Check += rows
 			s.Events++
-			return a.Rows(ctx, func(json.RawMessage) error {
-				s.Check++
-				return nil
-			})
+			return err
 		}); err != nil {
 			return err
 		}
@@ -90,47 +104,40 @@ func queryDuckDB(ctx context.Context, j *Job, s *Sample) error {
 	if err != nil {
 		return err
 	}
-	if err := s.start(); err != nil {
-		return err
+	return s.questions(ctx, c.of(j.Topic), func(v *views.View) (int64, error) { return askDuckDB(ctx, c, v, tail[0], files[v.Name]) })
+}
+
+// askDuckDB answers one view and counts its rows.
+func askDuckDB(ctx context.Context, c *compiled, v *views.View, tail arrow.RecordBatch, files []string) (n int64, err error) {
+	session, err := kernel.OpenSession(ctx, kernel.Limits{Memory: c.project.Config.Memory})
+	if err != nil {
+		return 0, err
 	}
-	for _, v := range c.of(j.Topic) {
-		if err := s.part(v.Name, func() error {
-			session, err := kernel.OpenSession(ctx, kernel.Limits{Memory: c.project.Config.Memory})
-			if err != nil {
-				return err
-			}
-			defer session.Close()
-			feed, err := decodeInDuckDB(ctx, session, c, v, "tail")
-			if err != nil {
-				return err
-			}
-			feed.Set(tail[0])
-			if err := session.Exec(ctx, fmt.Sprintf("CREATE VIEW state AS %s UNION ALL SELECT * FROM read_parquet([%s])", v.PartialSQL("tail"), strings.Join(files[v.Name], ", "))); err != nil {
-				return err
-			}
-			cells := make([]string, len(v.Columns))
-			for i, c := range v.Columns {
-				cells[i] = "coalesce(to_json(" + schemas.QuoteIdent(c.Name) + ")::VARCHAR, 'null')"
-			}
-			rows, err := session.Query(ctx, fmt.Sprintf("SELECT '[' || concat_ws(',', %s) || ']' FROM (%s)", strings.Join(cells, ", "), v.AnswerSQL("state")))
-			if err != nil {
-				return err
-			}
-			defer rows.Close()
-			for rows.Next() {
-				var row string
-				if err := rows.Scan(&row); err != nil {
-					return err
-				}
-				s.Check++
-			}
-			s.Events++
-			return rows.Err()
-		}); err != nil {
-			return err
+	defer session.Close()
+	feed, err := decodeInDuckDB(ctx, session, c, v, "tail")
+	if err != nil {
+		return 0, err
+	}
+	feed.Set(tail)
+	if err := session.Exec(ctx, fmt.Sprintf("CREATE VIEW state AS %s UNION ALL SELECT * FROM read_parquet([%s])", v.PartialSQL("tail"), strings.Join(files, ", "))); err != nil {
+		return 0, err
+	}
+	cells := make([]string, len(v.Columns))
+	for i, c := range v.Columns {
+		cells[i] = "coalesce(to_json(" + schemas.QuoteIdent(c.Name) + ")::VARCHAR, 'null')"
+	}
+	rows, err := session.Query(ctx, fmt.Sprintf("SELECT '[' || concat_ws(',', %s) || ']' FROM (%s)", strings.Join(cells, ", "), v.AnswerSQL("state")))
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	for ; rows.Next(); n++ {
+		var row string
+		if err := rows.Scan(&row); err != nil {
+			return n, err
 		}
 	}
-	return s.stop()
+	return n, rows.Err()
 }
 
 // partialFiles lists the files of each view's partials, quoted.

@@ -24,8 +24,9 @@ type Row struct {
 
 // Part is a share of a row's work, measured by itself in the same runs.
 type Part struct {
-	Name  string  `json:"name"`
-	Ratio float64 `json:"ratio"`
+	Name       string  `json:"name"`
+	Ratio      float64 `json:"ratio"`
+	CPUSeconds float64 `json:"cpu_seconds"`
 }
 
 // Reached says whether the row is what it must be.

@@ -90,7 +90,8 @@ func (p *plan) measure(ctx context.Context, w *world) (*Row, error) {
 	row.MaxRSS = int64(median(sides[0], func(s *Sample) float64 { return float64(s.MaxRSS) }))
 	for i, part := range sides[0][0].Parts {
 		of := func(s *Sample) float64 { return s.Parts[i].CPUSeconds }
-		row.Parts = append(row.Parts, Part{Name: part.Name, Ratio: median(sides[1], of) / median(sides[0], of)})
+		own := median(sides[0], of)
+		row.Parts = append(row.Parts, Part{Name: part.Name, Ratio: median(sides[1], of) / own, CPUSeconds: own})
 	}
 	return &row, nil
 }

@@ -87,7 +87,7 @@ func (a *app) printBench(r *bench.Report) error {
 		rate, ceiling := row.Human()
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.2f\t%s\t%.2f\t%d MiB\t\n", row.Name, rate, ceiling, row.Unit, row.Ratio, row.Must(), row.CPUSeconds, row.MaxRSS>>20)
 		for _, p := range row.Parts {
-			fmt.Fprintf(w, "  %s\t\t\t\t%.2f\t\t\t\t\n", p.Name, p.Ratio)
+			fmt.Fprintf(w, "  %s\t\t\t\t%.2f\t\t%.3f\t\t\n", p.Name, p.Ratio, p.CPUSeconds)
 		}
 	}
 	if err := w.Flush(); err != nil {

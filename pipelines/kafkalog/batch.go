@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -38,6 +39,7 @@ var (
 // drain appends the records of a fetch that lie in [c.To, to) to the chunk and moves its end. What the broker cut off at
 // the fetch's end is left for the next. Ownership: the records point into b, or into what b was decompressed to.
 func drain(b []byte, to int64, want Want, c *Chunk) error {
+	c.Records = slices.Grow(c.Records, count(b))
 	for len(b) >= headerBytes && c.To < to {
 		n := afterLength + int(int32(binary.BigEndian.Uint32(b[atLength:])))
 		if n > len(b) {
@@ -52,6 +54,19 @@ func drain(b []byte, to int64, want Want, c *Chunk) error {
 		b = b[n:]
 	}
 	return nil
+}
+
+// count is how many records a fetch holds at most. A batch cannot hold more than bytes, were its count wrong.
+func count(b []byte) (n int) {
+	for len(b) >= headerBytes {
+		size := afterLength + int(int32(binary.BigEndian.Uint32(b[atLength:])))
+		if size < headerBytes || size > len(b) {
+			break
+		}
+		n += min(max(0, int(int32(binary.BigEndian.Uint32(b[atCount:])))), size)
+		b = b[size:]
+	}
+	return n
 }
 
 func drainBatch(b []byte, to int64, want Want, c *Chunk) error {
