@@ -29,7 +29,7 @@ type house struct {
 	dir    string
 }
 
-func open(t *testing.T, n int, more ...string) *house {
+func open(t testing.TB, n int, more ...string) *house {
 	t.Helper()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(4, "flights"))
 	if err != nil {
@@ -95,7 +95,7 @@ func open(t *testing.T, n int, more ...string) *house {
 }
 
 // ask returns the answer's rows as JSON lines.
-func (h *house) ask(t *testing.T, r serving.Request) (string, *serving.Certificate) {
+func (h *house) ask(t testing.TB, r serving.Request) (string, *serving.Certificate) {
 	t.Helper()
 	a, err := h.server.Query(t.Context(), r)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,14 +39,14 @@ type SoakReport struct {
 	RSS            []int64 `json:"rss_bytes"` // every ten seconds
 	LastRSS        int64   `json:"last_rss_bytes"`
 	MaxRSS         int64   `json:"max_rss_bytes"`
-	SlopePerMinute float64 `json:"slope_bytes_per_minute"` // least squares over the second half
+	SlopePerMinute float64 `json:"slope_bytes_per_minute"` // from the median of the third quarter to that of the last
 	CPUSeconds     float64 `json:"cpu_seconds"`
-	Flat           bool    `json:"flat"` // never over 512 MiB, and a slope that would take an hour for a quarter of that
+	Flat           bool    `json:"flat"` // never over 512 MiB, and a slope that would need ten minutes for a tenth of that
 }
 
 const (
 	soakLimit = 512 << 20
-	soakSlope = soakLimit / 4 / 60 // bytes a minute
+	soakSlope = soakLimit / 10 / 10 // bytes a minute
 	soakEvery = 10 * time.Second
 )
 
@@ -173,20 +174,20 @@ func soakBroker(ctx context.Context, dir string, pid int) (string, error) {
 	}
 }
 
-// judge says whether the memory is flat.
+// judge says whether the memory is flat. A cycle takes memory for some seconds, so medians are compared: of the last
+// quarter and of the one before it.
 func (r *SoakReport) judge() {
-	if len(r.RSS) == 0 {
+	n := len(r.RSS)
+	if n < 4 {
 		return
 	}
-	r.LastRSS = r.RSS[len(r.RSS)-1]
-	half := r.RSS[len(r.RSS)/2:]
-	var sx, sy, sxx, sxy float64
-	for i, v := range half {
-		x, y := float64(i)*soakEvery.Minutes(), float64(v)
-		sx, sy, sxx, sxy = sx+x, sy+y, sxx+x*x, sxy+x*y
+	r.LastRSS = r.RSS[n-1]
+	middle := func(v []int64) float64 {
+		v = slices.Sorted(slices.Values(v))
+		return float64(v[len(v)/2])
 	}
-	if n := float64(len(half)); n > 1 {
-		r.SlopePerMinute = (n*sxy - sx*sy) / (n*sxx - sx*sx)
-	}
+	quarter := n / 4
+	before, last := r.RSS[n-2*quarter:n-quarter], r.RSS[n-quarter:]
+	r.SlopePerMinute = (middle(last) - middle(before)) / (float64(quarter) * soakEvery.Minutes())
 	r.Flat = r.MaxRSS < soakLimit && r.SlopePerMinute < soakSlope
 }

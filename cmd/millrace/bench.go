@@ -123,8 +123,8 @@ memory every ten seconds. It ends with exit code 1 if the memory grew, or passed
 			if a.json {
 				err = a.printJSON(r)
 			} else {
-				fmt.Fprintf(a.stdout, "%s records in %.0f s; resident at the end %d MiB, at most %d MiB, %+.1f MiB a minute over the second half: %s\n",
-					thousands(r.Records), r.Seconds, r.LastRSS>>20, r.MaxRSS>>20, r.SlopePerMinute/(1<<20), map[bool]string{true: "flat", false: "not flat"}[r.Flat])
+				fmt.Fprintf(a.stdout, "%s records in %.0f s; resident at the end %d MiB, at most %d MiB, %+.1f MiB a minute over the last half, %.0f CPU-seconds: %s\n",
+					thousands(r.Records), r.Seconds, r.LastRSS>>20, r.MaxRSS>>20, r.SlopePerMinute/(1<<20), r.CPUSeconds, map[bool]string{true: "flat", false: "not flat"}[r.Flat])
 			}
 			if err == nil && !r.Flat {
 				err = said{errors.New("memory is not flat")}
