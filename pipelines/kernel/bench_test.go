@@ -58,7 +58,7 @@ func BenchmarkAdd(b *testing.B) {
 				n += len(chunk.Records)
 			}
 			partials, err := k.Flush(b.Context())
-			if err != nil || len(partials) != 1 || partials[0].Rows.NumRows() < 1000 {
+			if err != nil || len(partials) != 1 || partials[0].Rows.NumRows() < 900 {
 				b.Fatal(partials, err)
 			}
 			partials[0].Rows.Release()
