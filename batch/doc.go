@@ -1,5 +1,5 @@
 // Package batch turns the log into files that are never changed: a cycle goes Plan, Build, Commit. Plan fixes the ranges
-// between the newest manifest's frontier and the log's end. Build reads one range through the kernel and stores a data
+// between the newest manifest's frontier and the log's end. Build streams one range through the kernel and stores a data
 // file, a file of rejects and a partial of every merged view. Commit creates the next manifest, if no other cycle has.
 // Until that moment nothing names the new files; after it the frontier has moved.
 //
