@@ -60,6 +60,9 @@ func (in *Input) inspect(ctx context.Context) (*inspection, error) {
 	}
 	// What is listed after a manifest was read is there, whatever a cycle adds meanwhile.
 	if i.manifest, err = dataset.Newest(ctx, in.Store, i.root); err != nil {
+		if schemas.KindOf(err) == schemas.Environment {
+			return nil, err
+		}
 		i.beyond = append(i.beyond, err.Error())
 		i.Damage = append(i.Damage, err.Error())
 		return i, nil
