@@ -25,11 +25,12 @@ func (a *Answer) Close() { a.q.close() }
 
 // Rows calls f with each row as a JSON array, in order.
 func (a *Answer) Rows(ctx context.Context, f func(row json.RawMessage) error) error {
-	cells := make([]string, len(a.Columns))
-	for i, c := range a.Columns {
-		cells[i] = "coalesce(to_json(" + schemas.QuoteIdent(c.Name) + ")::VARCHAR, 'null')"
+	names := columnNames(len(a.Columns)) // two of the answer's may be the same
+	cells := make([]string, len(names))
+	for i, c := range names {
+		cells[i] = "coalesce(to_json(" + c + ")::VARCHAR, 'null')"
 	}
-	return a.q.scan(ctx, "SELECT '[' || concat_ws(',', "+strings.Join(cells, ", ")+") || ']' FROM millrace_answer", func(r *sql.Rows) error {
+	return a.q.scan(ctx, "SELECT '[' || concat_ws(',', "+strings.Join(cells, ", ")+") || ']' FROM millrace_answer AS t("+strings.Join(names, ", ")+")", func(r *sql.Rows) error {
 		var row string
 		if err := r.Scan(&row); err != nil {
 			return err

@@ -54,6 +54,18 @@ func (s *Server) ask(ctx context.Context, r Request) (*question, *views.Query, e
 	if err != nil {
 		return nil, nil, err
 	}
+	if r.AsOf != nil {
+		for name := range r.AsOf.Offsets {
+			if defs.Catalog.Topics[name] == nil { // a slip of the pen must not mean the end of the log
+				topics := slices.Sorted(maps.Keys(defs.Catalog.Topics))
+				hint := "the topics are " + strings.Join(topics, ", ")
+				if near := schemas.Nearest(name, topics); near != "" {
+					hint = "did you mean " + near + "?"
+				}
+				return nil, nil, &schemas.Problem{Kind: schemas.Usage, Message: "as of: there is no topic " + name, Hint: hint}
+			}
+		}
+	}
 	q, err := s.open(ctx, defs, parsed, r.AsOf)
 	return q, parsed, err
 }

@@ -174,6 +174,9 @@ func writeTable(ctx context.Context, w io.Writer, answer *serving.Answer, markdo
 			fmt.Fprintf(out, "| %s |\n", strings.Join(cells, " | "))
 			return
 		}
+		for i, c := range cells { // one row is one line
+			cells[i] = strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(c)
+		}
 		fmt.Fprintf(out, "%s\t\n", strings.Join(cells, "\t"))
 	}
 	out := w
