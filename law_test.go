@@ -18,6 +18,7 @@ import (
 
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/slice"
 	"github.com/millrace/millrace/serving"
 )
 
@@ -201,7 +202,9 @@ func (l *law) noise() {
 		l.must(l.mill.publishBytes(l.ctx, l.partition(), []byte("no slice")))
 		return
 	}
-	l.must(l.mill.publishBytes(l.ctx, l.partition(), noise(l.T, l.last)))
+	good, err := slice.Decode(l.last)
+	l.must(err)
+	l.must(l.mill.publishBytes(l.ctx, good.Partition, noise(l.T, l.last)))
 }
 
 func (l *law) cycleOnce() {
