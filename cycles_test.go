@@ -170,3 +170,42 @@ func TestWhatIsADifference(t *testing.T) {
 		t.Error("verify passed over a slice with the rows of another range")
 	}
 }
+
+// What lies on the slices' topic and is no slice of this view over this topic is passed over: the log's records stand in.
+func TestWhatIsNotToBeBelieved(t *testing.T) {
+	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
+	if len(problems) > 0 {
+		t.Fatal(problems[0])
+	}
+	fail := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := newMill(fail, t.Cleanup, t.TempDir(), 1, topic, "")
+	fail(m.open(map[string]string{"sums": lawViews["sums"]}, 0))
+	for range 10 {
+		fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)}))
+	}
+	messages, err := m.slice(t.Context(), schemas.Range{From: 4, To: 8})
+	fail(err)
+	good := messages[0].Value
+	s, err := slice.Decode(good)
+	fail(err)
+	for name, noise := range noises {
+		fail(m.publishBytes(t.Context(), 0, noise(*s, good, func(n int) int { return n / 2 })))
+		if err := m.check(t.Context(), nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if m.used.Speed.Slices > 0 {
+			t.Fatalf("%s: it was used", name)
+		}
+	}
+	fail(m.publish(t.Context(), messages))
+	fail(m.publish(t.Context(), messages)) // the same twice counts once
+	fail(m.check(t.Context(), nil))
+	if m.used.Speed.Slices != 1 {
+		t.Errorf("%d slices were used beside the noise, want the good one", m.used.Speed.Slices)
+	}
+}

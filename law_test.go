@@ -110,7 +110,7 @@ func TestTheLaw(t *testing.T) {
 		steps := map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "noise": l.noise, "cycle": l.cycleOnce, "killed cycle": l.killedCycle,
 			"two cycles": l.twoCycles, "restart": l.open, "drop": l.drop}
 		for range rapid.IntRange(3, 9).Draw(t, "steps") {
-			steps[rapid.SampledFrom([]string{"send", "send", "send", "slice", "slice", "slice", "noise", "cycle", "killed cycle", "two cycles", "restart", "drop"}).Draw(t, "step")]()
+			steps[rapid.SampledFrom([]string{"send", "send", "send", "slice", "slice", "slice", "noise", "noise", "cycle", "killed cycle", "two cycles", "restart", "drop"}).Draw(t, "step")]()
 		}
 		l.must(l.mill.check(l.ctx, nil))
 		_, end, err := l.mill.log.Offsets(l.ctx, "t")
@@ -204,7 +204,9 @@ func (l *law) noise() {
 	}
 	good, err := slice.Decode(l.last)
 	l.must(err)
-	l.must(l.mill.publishBytes(l.ctx, good.Partition, noise(l.T, l.last)))
+	kind := rapid.SampledFrom(slices.Sorted(maps.Keys(noises))).Draw(l.T, "noise")
+	bad := noises[kind](*good, l.last, func(n int) int { return rapid.IntRange(0, n-1).Draw(l.T, "place") })
+	l.must(l.mill.publishBytes(l.ctx, good.Partition, bad))
 }
 
 func (l *law) cycleOnce() {
