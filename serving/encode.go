@@ -53,15 +53,15 @@ const arrowRows = 64 << 10
 // Arrow writes the answer as an Arrow IPC stream. HUGEINT and UHUGEINT are decimal128(38, 0); what else Arrow cannot
 // hold without loss is text, as [schemas.Type.Carrier] says. Errors: a Problem of kind Usage if a HUGEINT has 39 digits.
 func (a *Answer) Arrow(ctx context.Context, w io.Writer) error {
+	names := columnNames(len(a.Columns)) // two of the answer's may be the same
 	cells := make([]string, len(a.Columns))
 	for i, c := range a.Columns {
-		name := schemas.QuoteIdent(c.Name)
-		cells[i] = fmt.Sprintf("CAST(%s AS %s) AS %s", name, arrowType(c.Type), name)
+		cells[i] = fmt.Sprintf("CAST(%s AS %s) AS %s", names[i], arrowType(c.Type), schemas.QuoteIdent(c.Name))
 	}
 	var out *ipc.Writer
 	for at := 0; ; at += arrowRows {
 		// One more batch than needed, with no rows, ends it: its schema is what an empty answer has.
-		batch, err := a.q.session.Arrow(ctx, fmt.Sprintf("SELECT %s FROM millrace_answer WHERE rowid >= %d AND rowid < %d", strings.Join(cells, ", "), at, at+arrowRows))
+		batch, err := a.q.session.Arrow(ctx, fmt.Sprintf("SELECT %s FROM millrace_answer AS t(%s) WHERE rowid >= %d AND rowid < %d", strings.Join(cells, ", "), strings.Join(names, ", "), at, at+arrowRows))
 		if err != nil {
 			return a.q.problem(ctx, err)
 		}
