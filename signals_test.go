@@ -68,7 +68,7 @@ func TestSecondUpAndSignals(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(other, "millrace.yaml"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c.exit(c.begin("-C", other, "up"), 3, "address already in use", "set listen: in millrace.yaml to another")
+	c.exit(c.begin("-C", other, "up"), 3, "address already in use", "listen: in millrace.yaml")
 
 	// A query.
 	out := filepath.Join(c.dir, "answer.csv")
