@@ -66,3 +66,57 @@ func TestAViewOfSomeColumnsAndAFilter(t *testing.T) {
 		t.Errorf("nothing was added, and %d partials, %v", len(partials), err)
 	}
 }
+
+// A kernel that lives long must not keep the memory of what it has handed out.
+func TestFlushFreesItsRows(t *testing.T) {
+	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte("fields:\n  a: BIGINT\n"))
+	if len(problems) > 0 {
+		t.Fatal(problems[0])
+	}
+	compiler, err := views.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer compiler.Close()
+	v, err := compiler.Compile("v", "", "SELECT a, count(*) AS n, min(a) AS x, max(a) AS y FROM t GROUP BY a", &views.Catalog{Topics: map[string]*schemas.Topic{"t": topic}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := kernel.New(t.Context(), kernel.Spec{Topic: topic, Views: []*views.View{v}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	for round := range 50 {
+		for p := range int32(4) {
+			chunk := &kafkalog.Chunk{Range: schemas.Range{Partition: p}}
+			for i := range 1000 {
+				chunk.Records = append(chunk.Records, schemas.Record{Partition: p, Offset: int64(i), Value: fmt.Appendf(nil, `{"a":%d}`, round*1000+i)})
+			}
+			if _, err := k.Add(t.Context(), chunk); err != nil {
+				t.Fatal(err)
+			}
+		}
+		partials, err := k.Flush(t.Context())
+		if err != nil || len(partials) != 4 {
+			t.Fatalf("%d partials, %v", len(partials), err)
+		}
+		for _, p := range partials {
+			p.Rows.Release()
+		}
+	}
+	rows, err := k.Session().Query(t.Context(), "SELECT coalesce(sum(memory_usage_bytes), 0)::BIGINT FROM duckdb_memory() WHERE tag = 'IN_MEMORY_TABLE'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var left int64
+	for rows.Next() {
+		if err := rows.Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := rows.Err(); err != nil || left > 1<<20 {
+		t.Errorf("DuckDB's tables hold %d bytes after the last flush, %v", left, err)
+	}
+}
