@@ -77,7 +77,12 @@ func batchDuckDB(ctx context.Context, j *Job, s *Sample) error {
 		return err
 	}
 	out := filepath.Join(j.Store, "file.parquet")
-	if err := session.Exec(ctx, fmt.Sprintf("COPY (SELECT * FROM read_json('%s', format = 'newline_delimited', columns = {%s})) TO '%s' (FORMAT parquet, COMPRESSION zstd)",
+	// A file has no offsets and no append times: a sequence and constants stand for the columns that a record has of its own.
+	if err := session.Exec(ctx, "CREATE SEQUENCE offsets MINVALUE 0 START 0"); err != nil {
+		return err
+	}
+	if err := session.Exec(ctx, fmt.Sprintf("COPY (SELECT *, 0::INTEGER AS _partition, nextval('offsets') AS _offset, TIMESTAMPTZ '2020-01-01 00:00:00+00' AS _timestamp, NULL::BLOB AS _key, "+
+		"[]::STRUCT(key VARCHAR, value BLOB)[] AS _headers, NULL::VARCHAR AS _extra FROM read_json('%s', format = 'newline_delimited', columns = {%s})) TO '%s' (FORMAT parquet, COMPRESSION zstd)",
 		j.File, strings.ReplaceAll(structure(c.catalog.Topics[j.Topic], nil), `"`, `'`), out)); err != nil {
 		return err
 	}

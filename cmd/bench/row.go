@@ -58,7 +58,7 @@ func plans() []plan {
 			measured: "kernel", ceiling: "kernel-duckdb", each: inMemory(flights)},
 		{Row: Row{Name: "speed", Unit: events, Target: 0.5, Floor: 1e6, Beside: "the kernel"},
 			measured: "speed", ceiling: "kernel", unlike: true, setup: (*world).fillAds, each: speedRun},
-		{Row: Row{Name: "batch", Unit: events, Target: 0.5, Beside: "DuckDB: NDJSON file -> the same fields -> zstd Parquet by COPY"},
+		{Row: Row{Name: "batch", Unit: events, Target: 0.5, Beside: "DuckDB: NDJSON file -> the same columns -> zstd Parquet by COPY"},
 			measured: "batch", ceiling: "batch-duckdb", setup: (*world).fillAds, each: on(ads)},
 		{Row: Row{Name: "merged_query", Unit: answers, Target: 1 / 1.3, Beside: "DuckDB: the same partials by read_parquet, the same tail by from_json"},
 			measured: "query", ceiling: "query-duckdb", setup: (*world).fillFlights, each: on(flights)},
