@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -60,6 +61,10 @@ func runQuery(ctx context.Context, a *app, o *queryOptions, sql string) error {
 		}
 		if o.format == "md" {
 			o.format = "markdown"
+		}
+		if !slices.Contains(queryFormats, o.format) {
+			return &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("the ending of %s names no format", o.output),
+				Hint: "give -f with one of: " + strings.Join(queryFormats, ", ")}
 		}
 	}
 	if err := oneOf("--format", o.format, queryFormats); err != nil {

@@ -36,7 +36,11 @@ func runRejectsList(ctx context.Context, a *app, topic string) error {
 		return err
 	}
 	defer e.Close()
-	answer, err := e.server.Query(ctx, serving.Request{SQL: `SELECT _partition AS partition, _offset AS "offset", field, reason, value FROM rejects.` +
+	value := "value"
+	if !a.json { // a person reads the text; where it is none, its bytes
+		value = "coalesce(TRY(decode(value)), value::VARCHAR) AS value"
+	}
+	answer, err := e.server.Query(ctx, serving.Request{SQL: `SELECT _partition AS partition, _offset AS "offset", field, reason, ` + value + ` FROM rejects.` +
 		schemas.QuoteIdent(topic) + ` ORDER BY 1, 2`})
 	if err != nil {
 		return err

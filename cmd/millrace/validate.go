@@ -29,20 +29,21 @@ It needs no broker. For each view it prints its class:
   merged   answered from partials and the records they do not cover
   raw      computed from all records each time, and why`,
 		Example: `  millrace validate
-  millrace validate -v          # the three plans of each view
+  millrace validate -v          # columns of topics and views, and each view's plans
   millrace validate --json`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return runValidate(a, o) },
 	}
-	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "print each view's plans")
+	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "print the columns of topics and views, and each view's plans")
 	return cmd
 }
 
 // validation is what `validate --json` prints.
 type validation struct {
-	Views    []viewVerdict `json:"views"`
-	Problems problems      `json:"problems"`
-	Notes    []string      `json:"notes,omitempty"`
+	Views    []viewVerdict             `json:"views"`
+	Topics   map[string][]views.Column `json:"topics,omitempty"` // with -v: their columns
+	Problems problems                  `json:"problems"`
+	Notes    []string                  `json:"notes,omitempty"`
 }
 
 // viewVerdict is one view of a validation.
@@ -79,6 +80,14 @@ func runValidate(a *app, o *validateOptions) error {
 	if out.Problems == nil {
 		out.Problems = problems{}
 	}
+	if o.verbose {
+		out.Topics = map[string][]views.Column{}
+		for name, topic := range p.Topics {
+			for _, f := range append(slices.Clone(topic.Fields), schemas.SystemFields()...) {
+				out.Topics[name] = append(out.Topics[name], views.Column{Name: f.Name, Type: f.Type.String()})
+			}
+		}
+	}
 	for _, v := range c.views {
 		verdict := viewVerdict{Name: v.Name, Class: v.Class, Reasons: v.Reasons, Columns: v.Columns}
 		if o.verbose {
@@ -107,6 +116,11 @@ func (a *app) printValidation(p *project.Project, v validation) error {
 	for _, n := range v.Notes {
 		a.note("note: %s", n)
 	}
+	if len(v.Topics) > 0 {
+		for _, name := range p.TopicNames() {
+			fmt.Fprintf(a.stdout, "%s  topic\n  %-8s %s\n", name, "columns", columnList(v.Topics[name]))
+		}
+	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	for _, view := range v.Views {
 		fmt.Fprintf(w, "%s\t%s", view.Name, view.Class)
@@ -116,7 +130,7 @@ func (a *app) printValidation(p *project.Project, v validation) error {
 		fmt.Fprintln(w)
 		if s := view.Plans; s != nil {
 			w.Flush()
-			for _, plan := range [][2]string{{"partial", s.Partial}, {"merge", s.Merge}, {"final", s.Final}, {"raw", s.Raw}} {
+			for _, plan := range [][2]string{{"columns", columnList(view.Columns)}, {"partial", s.Partial}, {"merge", s.Merge}, {"final", s.Final}, {"raw", s.Raw}} {
 				if plan[1] != "" {
 					fmt.Fprintf(a.stdout, "  %-8s %s\n", plan[0], plan[1])
 				}
@@ -133,6 +147,15 @@ func (a *app) printValidation(p *project.Project, v validation) error {
 	_, err := fmt.Fprintf(a.stdout, "%s, %s, %s, %s: no problems\n", count(len(p.Topics), "topic"), count(len(p.Views), "view"),
 		count(len(p.References), "reference table"), count(len(p.Jobs), "job"))
 	return err
+}
+
+// columnList is columns as one declares them.
+func columnList(columns []views.Column) string {
+	texts := make([]string, len(columns))
+	for i, c := range columns {
+		texts[i] = c.Name + " " + c.Type
+	}
+	return strings.Join(texts, ", ")
 }
 
 // count is a number and its noun.

@@ -83,7 +83,11 @@ func (a *app) printVerdict(v *serving.Verdict) {
 		if v.Class == views.Raw {
 			how = "answered from raw, so there is nothing to differ"
 		}
-		fmt.Fprintf(a.stdout, "%s: %s rows, %s\n", v.View, thousands(v.Rows), how)
+		noun := "rows"
+		if v.Rows == 1 {
+			noun = "row"
+		}
+		fmt.Fprintf(a.stdout, "%s: %s %s, %s\n", v.View, thousands(v.Rows), noun, how)
 		return
 	}
 	fmt.Fprintf(a.stdout, "%s: %s of %s rows differ\n", v.View, thousands(v.Differing), thousands(v.Rows))
