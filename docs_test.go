@@ -159,13 +159,14 @@ func sections(text string) (map[int]string, int) {
 	return printed, last
 }
 
-// alike says whether a line is as a page has it; spaces at the end do not count.
+// alike says whether a line is as a page has it. How many spaces stand between words does not count: columns are as wide
+// as what is in them.
 func alike(want, line string) bool {
-	parts := strings.Split(strings.TrimRight(want, " "), "…")
+	parts := strings.Split(strings.Join(strings.Fields(want), " "), "…")
 	for i := range parts {
 		parts[i] = regexp.QuoteMeta(parts[i])
 	}
-	return regexp.MustCompile(`^` + strings.Join(parts, ".*") + `$`).MatchString(strings.TrimRight(line, " "))
+	return regexp.MustCompile(`^` + strings.Join(parts, ".*") + `$`).MatchString(strings.Join(strings.Fields(line), " "))
 }
 
 // freePort is a port nobody listens at.
