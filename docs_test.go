@@ -3,6 +3,7 @@ package millrace_test
 import (
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -169,19 +170,20 @@ func alike(want, line string) bool {
 	return regexp.MustCompile(`^` + strings.Join(parts, ".*") + `$`).MatchString(strings.Join(strings.Fields(line), " "))
 }
 
-// freePort is a port nobody listens at.
+// freePort is a port nobody listens at, below those that outgoing connections take: a page may stop and start there.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range 100 {
+		port := strconv.Itoa(20_000 + rand.IntN(12_000))
+		var l net.Listener
+		if l, err = net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	t.Fatal(err)
+	return ""
 }
 
 // The index names every page and every verb, and no link of a page leads nowhere.

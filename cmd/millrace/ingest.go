@@ -29,8 +29,8 @@ func newIngest(a *app) *cobra.Command {
 		Use:   "ingest TOPIC [FILE...|-]",
 		Short: "Put records into a topic: NDJSON, CSV or Parquet, also .gz and .zst",
 		Long: `ingest sends every line of the files, or of standard input, and ends when all are durable.
-Lines that do not fit the topic's fields are sent too: they become rejects, are counted at the end, and can be seen and
-put through again after a fix. Only a line over the topic's max_record is not sent; then the exit code is 1.`,
+Lines that do not fit the topic's fields are sent too: they become rejects, are counted at the end, can be seen, and are
+decoded anew when the topic's file is corrected. Only a line over the topic's max_record is not sent; then the exit code is 1.`,
 		Example: `  millrace ingest flights flights.ndjson.zst
   millrace ingest flights --strict monday.csv tuesday.csv
   tail -F app.log | millrace ingest events
