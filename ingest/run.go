@@ -178,8 +178,11 @@ func checkAll(ctx context.Context, o *Options, res *Result) error {
 	if bad == 0 {
 		return nil
 	}
-	first := res.Refused[0]
-	return &schemas.Problem{Kind: schemas.Failed, Message: fmt.Sprintf("%d lines are bad and nothing was sent; line %d: %s", bad, first.Line, first.Reason),
+	first, bads := res.Refused[0], fmt.Sprintf("%d lines are bad", bad)
+	if bad == 1 {
+		bads = "1 line is bad"
+	}
+	return &schemas.Problem{Kind: schemas.Failed, Message: fmt.Sprintf("%s and nothing was sent; line %d: %s", bads, first.Line, first.Reason),
 		Hint: "mend the lines, or leave --strict away: they are kept as rejects then"}
 }
 

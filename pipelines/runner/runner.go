@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -143,9 +144,18 @@ func wait(ctx context.Context, client jobpb.JobServiceClient, id string) error {
 			return ctx.Err()
 		}
 		if failed && why != "" { // the two come in either order
-			return errors.New(why)
+			return errors.New(cause(why))
 		}
 	}
+}
+
+// cause is the innermost of the errors that the SDK has wrapped in descriptions of its plan.
+func cause(text string) string {
+	const mark = "caused by:"
+	if i := strings.LastIndex(text, mark); i >= 0 {
+		text = text[i+len(mark):]
+	}
+	return strings.TrimSpace(text)
 }
 
 // server is prism's job service in this process.
