@@ -181,7 +181,7 @@ func (s *send) watch(ctx context.Context, in *input) {
 				last, moved = acked, now
 			}
 			if now.Sub(moved) > s.o.Timeout {
-				s.fail(&schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the broker at %s has not answered for %s", list(s.o.Brokers), s.o.Timeout), Hint: "start it, and run the same command again with --id NAME to go on where it stopped"})
+				s.fail(&schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the broker at %s has acknowledged nothing for %s", list(s.o.Brokers), s.o.Timeout), Hint: "start it, or see with `millrace doctor` what keeps it, such as a full disk; the same command with --id NAME goes on where it stopped"})
 			}
 			if s.resume.due() {
 				// A note that fails only makes the next run read more.
