@@ -66,9 +66,12 @@ func (in *Input) of(ctx context.Context, verb string, r schemas.Range, err error
 // made is what a range comes to: its files, still in scratch.
 type made struct {
 	Built
-	paths []string          // under the dataset's folder, data first
-	local map[string]string // path -> file in scratch
+	paths  []string          // under the dataset's folder, data first
+	local  map[string]string // path -> file in scratch
+	failed map[string]string // view -> why it has no partial
 }
+
+func newMade() *made { return &made{local: map[string]string{}, failed: map[string]string{}} }
 
 // file notes a finished file and says what the manifest will. One without rows is no file.
 func (m *made) file(path, local string) (name string, rows, size int64, sum string, err error) {
@@ -82,13 +85,13 @@ func (m *made) file(path, local string) (name string, rows, size int64, sum stri
 
 // make reads a range and makes its data file, its rejects file and the views' partials.
 func (in *Input) make(ctx context.Context, s *scratch, r schemas.Range, of []*views.View) (*made, error) {
-	m := &made{local: map[string]string{}}
+	m := newMade()
 	m.Data, m.Rejects = manifest.File{Partition: r.Partition, From: r.From, To: r.To}, manifest.File{Partition: r.Partition, From: r.From, To: r.To}
 	data := newDataFile(ctx, in, s)
 	defer data.close()
 	rejects := newRejects(ctx, in, s)
 	defer rejects.close()
-	k, err := in.kernel(ctx, s, of, data.add)
+	k, err := in.kernel(ctx, s, m, of, data.add)
 	if err != nil {
 		return nil, err
 	}
@@ -160,8 +163,8 @@ func (in *Input) rebuild(ctx context.Context, root string, lack Missing, want st
 		return none, err
 	}
 	defer s.close()
-	of := []*views.View{lack.View}
-	k, err := in.kernel(ctx, s, of, nil)
+	of, m := []*views.View{lack.View}, newMade()
+	k, err := in.kernel(ctx, s, m, of, nil)
 	if err != nil {
 		return none, err
 	}
@@ -175,7 +178,6 @@ func (in *Input) rebuild(ctx context.Context, root string, lack Missing, want st
 			return none, err
 		}
 	}
-	m := &made{local: map[string]string{}}
 	out, err := in.partials(ctx, s, k, of, lack.File.Range(), m)
 	if err != nil {
 		return none, err
@@ -191,9 +193,11 @@ func (in *Input) rebuild(ctx context.Context, root string, lack Missing, want st
 	return out[0], nil
 }
 
-// kernel opens one that decodes every column if onBatch is to see them, else those the views want.
-func (in *Input) kernel(ctx context.Context, s *scratch, of []*views.View, onBatch func(int32, arrow.RecordBatch) error) (*kernel.Kernel, error) {
-	spec := kernel.Spec{Topic: in.Topic, Views: of, Together: true, OnBatch: onBatch, Limits: in.limits(s)}
+// kernel opens one that decodes every column if onBatch is to see them, else those the views want. A view whose SQL fails
+// on the records is noted in m: it must not keep the records, and the other views, from the store.
+func (in *Input) kernel(ctx context.Context, s *scratch, m *made, of []*views.View, onBatch func(int32, arrow.RecordBatch) error) (*kernel.Kernel, error) {
+	spec := kernel.Spec{Topic: in.Topic, Views: of, Together: true, OnBatch: onBatch, Limits: in.limits(s),
+		Skip: func(v *views.View, _ int32, err error) { m.failed[v.Name] = kernel.Sentence(err) }}
 	if onBatch != nil {
 		for _, f := range fieldsOf(in.Topic) {
 			spec.Columns = append(spec.Columns, f.Name)
@@ -220,10 +224,11 @@ func (in *Input) limits(s *scratch) kernel.Limits {
 func (in *Input) partials(ctx context.Context, s *scratch, k *kernel.Kernel, of []*views.View, r schemas.Range, m *made) ([]manifest.Partial, error) {
 	files := map[string]string{}
 	err := k.Drain(ctx, func(v *views.View, _ int32, query string) error {
-		files[v.Name] = s.path()
-		if err := k.Session().Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (%s)", query, quote(files[v.Name]), parquetOptions)); err != nil {
+		path := s.path()
+		if err := k.Session().Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (%s)", query, quote(path), parquetOptions)); err != nil {
 			return scratchProblem("write the partial of "+v.Name+" to "+s.dir, err)
 		}
+		files[v.Name] = path
 		return nil
 	})
 	if err != nil {
@@ -231,7 +236,7 @@ func (in *Input) partials(ctx context.Context, s *scratch, k *kernel.Kernel, of 
 	}
 	var out []manifest.Partial
 	for _, v := range of {
-		p := manifest.Partial{View: v.Name, Definition: v.Definition, Partition: r.Partition, From: r.From, To: r.To}
+		p := manifest.Partial{View: v.Name, Definition: v.Definition, Partition: r.Partition, From: r.From, To: r.To, Failed: m.failed[v.Name]}
 		if local := files[v.Name]; local != "" {
 			p.Path, p.Rows, p.Bytes, p.CRC32C, err = m.file("partials/"+v.Name+"-"+v.Definition[:12]+"/"+rangeName(r), local)
 			if err != nil {

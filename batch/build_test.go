@@ -320,7 +320,7 @@ func TestAStoppedBuildLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := newDataFile(ctx, b.Input, s)
-	k, err := b.kernel(ctx, s, nil, d.add)
+	k, err := b.kernel(ctx, s, newMade(), nil, d.add)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,20 @@ type Report struct {
 	Rejects  int64            `json:"rejects"`
 	Manifest int64            `json:"manifest"` // its number; 0: there is none yet
 	Rebuilt  int              `json:"rebuilt"`  // partials made for committed ranges
+	Failed   []Failure        `json:"failed,omitempty"`
 	Seconds  float64          `json:"seconds"`
+}
+
+// Failure is a view whose SQL fails on records that the cycle has committed: it has no partials there, and a question to
+// it fails in the same way until the view is mended.
+type Failure struct {
+	View   string `json:"view"`
+	Reason string `json:"reason"` // of the first range
+}
+
+// Error says it to a person.
+func (f Failure) Error() string {
+	return "view " + f.View + " has no answer over these records, which are kept: " + f.Reason + " (TRY_CAST or a WHERE in views/" + f.View + ".sql mends it)"
 }
 
 // Cycle plans, and runs the pipeline that builds and commits. With nothing new it commits nothing and says so by an
@@ -66,5 +79,26 @@ func (in *Input) count(ctx context.Context, p *Plan, r *Report) error {
 		return n
 	}
 	r.Records, r.Rejects = added(m.Files), added(m.Rejects)
+	type key struct {
+		definition string
+		r          schemas.Range
+	}
+	lacked, seen := map[key]bool{}, map[string]bool{}
+	for _, lack := range p.Missing {
+		lacked[key{lack.View.Definition, lack.File.Range()}] = true
+	}
+	for _, part := range m.Partials {
+		again := lacked[key{part.Definition, part.Range()}]
+		if part.Failed == "" || !again && part.From < p.From[part.Partition] {
+			continue
+		}
+		if again {
+			r.Rebuilt--
+		}
+		if !seen[part.View] {
+			seen[part.View] = true
+			r.Failed = append(r.Failed, Failure{part.View, part.Failed})
+		}
+	}
 	return nil
 }

@@ -104,7 +104,7 @@ func (s *Server) coverView(ctx context.Context, p *pinned, v *views.View, usable
 	if p.manifest != nil {
 		var have []manifest.Partial
 		for _, part := range p.manifest.Partials {
-			if part.Definition == v.Definition {
+			if part.Definition == v.Definition && part.Failed == "" {
 				have = append(have, part)
 			}
 		}

@@ -107,7 +107,7 @@ func (q *question) prepare(ctx context.Context, parsed *views.Query, asOf *AsOf)
 	}
 	for _, t := range parsed.Tables {
 		if err := q.attach(ctx, t); err != nil {
-			return q.damaged(err)
+			return failing(t.Name, q.damaged(err))
 		}
 	}
 	return nil
@@ -215,6 +215,15 @@ func (q *question) problem(ctx context.Context, err error) error {
 		hint += "; TRY_CAST gives NULL for what does not fit"
 	}
 	return &schemas.Problem{Kind: schemas.Usage, Message: text, Hint: hint}
+}
+
+// failing turns what a view's SQL came to on the records into a Problem; other errors stay as they are.
+func failing(view string, err error) error {
+	if !kernel.OfRecords(err) {
+		return err
+	}
+	return &schemas.Problem{Kind: schemas.Usage, Message: "view " + view + " has no answer over these records: " + kernel.Sentence(err),
+		Hint: "TRY_CAST or a WHERE in views/" + view + ".sql mends it; the other views are not touched"}
 }
 
 // damaged turns what DuckDB says of a stored file that it cannot read into a Problem; other errors stay as they are.

@@ -21,6 +21,7 @@ type Verdict struct {
 	Class       views.Class  `json:"class"`
 	Rows        int64        `json:"rows"`
 	Differing   int64        `json:"differing"`
+	Problem     string       `json:"problem,omitempty"` // why there is no answer to compare
 	Examples    []Difference `json:"examples,omitempty"` // the first few
 	Certificate *Certificate `json:"certificate"`
 }
@@ -58,10 +59,10 @@ func (s *Server) Verify(ctx context.Context, defs *Definitions, v *views.View, a
 		}
 	}
 	if err := q.session.Exec(ctx, numbered("millrace_merged", "SELECT * FROM "+schemas.QuoteIdent(v.Name), v, nil)); err != nil {
-		return nil, fmt.Errorf("verify %s: %w", v.Name, q.damaged(err))
+		return nil, failing(v.Name, fmt.Errorf("verify %s: %w", v.Name, q.damaged(err)))
 	}
 	if err := q.session.Exec(ctx, numbered("millrace_recompute", recompute, v, more)); err != nil {
-		return nil, fmt.Errorf("verify %s: %w", v.Name, q.damaged(err))
+		return nil, failing(v.Name, fmt.Errorf("verify %s: %w", v.Name, q.damaged(err)))
 	}
 	return verdict, q.compare(ctx, v, verdict)
 }

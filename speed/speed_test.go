@@ -148,6 +148,31 @@ func TestCatchUpGoesOnFromWhatWasPublished(t *testing.T) {
 	r.tiled(t, 1500)
 }
 
+// A view whose SQL fails on a record has no slice there; the other views have theirs.
+func TestAViewThatFailsOnARecordLosesOnlyItself(t *testing.T) {
+	r := newRig(t)
+	compiler, err := views.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer compiler.Close()
+	casts, err := compiler.Compile("casts", "casts.sql", "SELECT sum(k::INTEGER) AS s FROM t", &views.Catalog{Topics: map[string]*schemas.Topic{"t": r.Topic}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := r.Views
+	r.Views = append([]*views.View{casts}, whole...)
+	r.send(t, 1000)
+	if err := r.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if found := r.slices(t, casts); len(found) != 0 {
+		t.Errorf("%d slices of a view that cannot be computed", len(found))
+	}
+	r.Views = whole
+	r.tiled(t, 1000)
+}
+
 // Run follows the log, ends when it is told to, and a later Run goes on.
 func TestRunFollowsTheLog(t *testing.T) {
 	r := newRig(t)

@@ -41,6 +41,9 @@ func runBatch(ctx context.Context, a *app, topics []string) error {
 			return err
 		}
 		out.Topics = append(out.Topics, r)
+		for _, f := range r.Failed {
+			a.note("%s: %s", name, f.Error())
+		}
 		if !a.json {
 			fmt.Fprintf(a.stdout, "%s: %s records and %s into manifest %d in %.1f s\n", name, thousands(r.Records), count(int(r.Rejects), "reject"), r.Manifest, r.Seconds)
 			if r.Rebuilt > 0 {

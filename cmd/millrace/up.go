@@ -119,8 +119,13 @@ func cycleAll(ctx context.Context, l *live) error {
 		return err
 	}
 	for _, name := range e.session.project.TopicNames() {
-		_, cerr := e.cycle(name).Cycle(ctx)
-		err = errors.Join(err, cerr)
+		r, cerr := e.cycle(name).Cycle(ctx)
+		if err = errors.Join(err, cerr); r == nil {
+			continue
+		}
+		for _, f := range r.Failed {
+			err = errors.Join(err, f)
+		}
 	}
 	return err
 }

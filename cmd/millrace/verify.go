@@ -44,13 +44,17 @@ func runVerify(ctx context.Context, a *app, names []string) error {
 	out := struct {
 		Views []*serving.Verdict `json:"views"`
 	}{Views: []*serving.Verdict{}}
-	wrong := 0
+	wrong, failing := 0, 0
 	for _, name := range names {
 		v := defs.Views[name]
 		if v == nil {
 			return noSuch("view", name, viewNames(e.session.project), "views/"+name+".sql would declare it")
 		}
 		verdict, err := e.server.Verify(ctx, defs, v, nil)
+		if schemas.KindOf(err) == schemas.Usage { // of this view: the others can still be proven
+			verdict, err = &serving.Verdict{View: v.Name, Class: v.Class, Problem: err.Error()}, nil
+			failing++
+		}
 		if err != nil {
 			return err
 		}
@@ -67,8 +71,11 @@ func runVerify(ctx context.Context, a *app, names []string) error {
 			return err
 		}
 	}
-	if wrong > 0 {
+	if wrong+failing > 0 {
 		err := &schemas.Problem{Message: fmt.Sprintf("%s of %d differ from a recompute", count(wrong, "view"), len(names)), Hint: "run `millrace fsck`"}
+		if wrong == 0 {
+			err = &schemas.Problem{Message: fmt.Sprintf("%s of %d cannot be answered", count(failing, "view"), len(names)), Hint: "mend the SQL; `millrace batch` then makes the partials"}
+		}
 		if a.json {
 			return said{err}
 		}
@@ -78,6 +85,10 @@ func runVerify(ctx context.Context, a *app, names []string) error {
 }
 
 func (a *app) printVerdict(v *serving.Verdict) {
+	if v.Problem != "" {
+		fmt.Fprintf(a.stdout, "%s: %s\n", v.View, v.Problem)
+		return
+	}
 	if v.Differing == 0 {
 		how := "merged equals the recompute"
 		if v.Class == views.Raw {

@@ -48,6 +48,10 @@ type Spec struct {
 	OnBatch    func(partition int32, batch arrow.RecordBatch) error `json:"-"` // sees each decoded batch before it is released; may be nil
 	Together   bool                                                 // one state for all partitions, not one a partition
 	Limits     Limits
+
+	// Skip is told of each view whose SQL fails on the records themselves, an overflow or a cast, for example; there is no
+	// partial of it then, and the other views' are whole. Nil: the failure is an error of Add, Run, Flush or Drain.
+	Skip func(v *views.View, partition int32, err error) `json:"-"`
 }
 
 // Partial is the state of one view over the records added since the last Flush.
@@ -75,7 +79,8 @@ type state struct {
 	decoder *decode.Decoder
 	inserts []*sql.Stmt
 	tables  []string
-	dirty   bool // chunks were added since the last Flush
+	failed  []error // of each view: why it has no state until the next Flush
+	dirty   bool    // chunks were added since the last Flush
 }
 
 // New makes a kernel with a session of its own.
@@ -198,8 +203,14 @@ func (k *Kernel) AddParquet(ctx context.Context, path string, r schemas.Range) e
 		return err
 	}
 	for i, v := range k.spec.Views {
+		if st.failed[i] != nil {
+			continue
+		}
 		if err := k.session.Exec(ctx, fmt.Sprintf("INSERT INTO %s %s", schemas.QuoteIdent(st.tables[i]), v.PartialSQL(k.name+".history"))); err != nil {
-			return fmt.Errorf("view %s over %s: %w", v.Name, path, err)
+			if err = fmt.Errorf("view %s over %s: %w", v.Name, path, err); !k.skips(err) {
+				return err
+			}
+			st.failed[i] = err
 		}
 	}
 	if len(k.spec.Keep) > 0 {
@@ -274,8 +285,16 @@ func (k *Kernel) Drain(ctx context.Context, each func(v *views.View, partition i
 			if v.Keys > 0 {
 				q = fmt.Sprintf("SELECT * FROM (%s) ORDER BY %s", q, identifiers(names(v.State[:v.Keys])))
 			}
-			if err := each(v, p, q); err != nil {
-				return err
+			err := st.failed[i]
+			if err == nil {
+				err = each(v, p, q)
+			}
+			if err != nil {
+				if !k.skips(err) {
+					return err
+				}
+				k.spec.Skip(v, p, err)
+				st.failed[i] = nil
 			}
 			if err := k.session.Exec(ctx, "TRUNCATE "+schemas.QuoteIdent(st.tables[i])); err != nil {
 				return err
@@ -317,9 +336,15 @@ func (k *Kernel) run(ctx context.Context, partition int32, st *state) error {
 		}
 	}
 	for i, ins := range st.inserts {
+		if st.failed[i] != nil {
+			continue
+		}
 		k.feed.Set(batch)
 		if _, err := ins.ExecContext(ctx); err != nil {
-			return fmt.Errorf("view %s over %s[%d]: %w", k.spec.Views[i].Name, k.spec.Topic.Name, partition, err)
+			if err = fmt.Errorf("view %s over %s[%d]: %w", k.spec.Views[i].Name, k.spec.Topic.Name, partition, err); !k.skips(err) {
+				return err
+			}
+			st.failed[i] = err
 		}
 	}
 	if k.keep != nil {
@@ -342,7 +367,7 @@ func (k *Kernel) state(ctx context.Context, partition int32) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &state{decoder: d}
+	st := &state{decoder: d, failed: make([]error, len(k.plans))}
 	k.states[partition] = st
 	for i, plan := range k.plans {
 		table := k.stateName(partition, i)

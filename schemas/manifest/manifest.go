@@ -82,7 +82,8 @@ func (f File) Range() schemas.Range {
 	return schemas.Range{Partition: f.Partition, From: f.From, To: f.To}
 }
 
-// Partial is a Parquet file with the state rows of one view over one range. Path is empty if there is no row.
+// Partial is a Parquet file with the state rows of one view over one range. Path is empty if there is no row, or if the
+// view's SQL fails on the range's records: then Failed says why, and who asks for the view reads the records and fails too.
 type Partial struct {
 	View       string `json:"view"`
 	Definition string `json:"definition"`
@@ -93,6 +94,7 @@ type Partial struct {
 	Rows       int64  `json:"rows"`
 	Bytes      int64  `json:"bytes"`
 	CRC32C     string `json:"crc32c"`
+	Failed     string `json:"failed,omitempty"`
 }
 
 // Range is the partial's range.
@@ -174,6 +176,9 @@ func (m *Manifest) Check() error {
 	for _, p := range m.Partials {
 		if p.From >= p.To || p.From < m.Start[p.Partition] || p.To > m.Frontier[p.Partition] || p.Rows < 0 {
 			return fmt.Errorf("partial of %s: range %s lies outside [%d, %d)", p.View, p.Range(), m.Start[p.Partition], m.Frontier[p.Partition])
+		}
+		if p.Failed != "" && p.Rows > 0 {
+			return fmt.Errorf("partial of %s over %s: it failed, and has %d rows", p.View, p.Range(), p.Rows)
 		}
 		if err := checkPath(p.Path, p.Rows); err != nil {
 			return err
