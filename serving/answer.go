@@ -64,7 +64,7 @@ const (
 )
 
 // File writes the answer to a new file in the answer's scratch folder, gone after Close, and returns its path. Null is
-// what stands for NULL in CSV.
+// what stands for NULL in CSV. Parquet's types are those of parquetColumns.
 func (a *Answer) File(ctx context.Context, f Format, null string) (string, error) {
 	options := map[Format]string{
 		CSV:     "FORMAT csv, HEADER true, NULLSTR " + quote(null),
@@ -79,8 +79,13 @@ func (a *Answer) File(ctx context.Context, f Format, null string) (string, error
 		return "", err
 	}
 	file.Close()
-	path := filepath.ToSlash(file.Name())
-	if err := a.q.session.Exec(ctx, fmt.Sprintf("COPY (SELECT * FROM millrace_answer) TO %s (%s)", quote(path), options)); err != nil {
+	path, source := filepath.ToSlash(file.Name()), "SELECT * FROM millrace_answer"
+	if f == Parquet {
+		if source, err = a.parquetColumns(ctx); err != nil {
+			return "", a.q.problem(ctx, err)
+		}
+	}
+	if err := a.q.session.Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (%s)", source, quote(path), options)); err != nil {
 		return "", a.q.problem(ctx, err)
 	}
 	return path, nil

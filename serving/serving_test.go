@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas/project"
@@ -182,4 +183,80 @@ func TestAQuestionChangesAndReadsNothingElse(t *testing.T) {
 			t.Errorf("%s was answered", sql)
 		}
 	}
+}
+
+// What goes into a Parquet file comes back whole: each value, cast to its type, is what it was.
+func TestParquetHoldsAnswersWhole(t *testing.T) {
+	h := open(t, 1)
+	for _, c := range []struct{ value, stored string }{
+		{"99999999999999999999999999999999999999::HUGEINT", "DECIMAL(38,0)"},
+		{"170141183460469231731687303715884105727::HUGEINT", "VARCHAR"},
+		{"'-170141183460469231731687303715884105728'::HUGEINT", "VARCHAR"},
+		{"340282366920938463463374607431768211455::UHUGEINT", "VARCHAR"},
+		{"NULL::HUGEINT", "DECIMAL(38,0)"},
+		{"sum(9007199254740993)", "DECIMAL(38,0)"},
+		{"{'a': 123456789012345678901::HUGEINT, 'b': 1}", "STRUCT(a VARCHAR, b INTEGER)"},
+		{"[123456789012345678901::HUGEINT, NULL]", "VARCHAR[]"},
+		{"MAP {'k': 123456789012345678901::HUGEINT}", "MAP(VARCHAR, VARCHAR)"},
+		{"INTERVAL '-1 month 1.234567 seconds'", "VARCHAR"},
+		{"'01:02:03.5+05:30'::TIMETZ", "VARCHAR"},
+		{"'0101'::BIT", "VARCHAR"},
+		{"12345678901234567890123456789012345678901234567890::BIGNUM", "VARCHAR"},
+		{"1234567890123456789012345678.0123456789::DECIMAL(38,10)", "DECIMAL(38,10)"},
+		{"18446744073709551615::UBIGINT", "UBIGINT"},
+		{"'2024-01-01 00:00:00.123456789'::TIMESTAMP_NS", "TIMESTAMP_NS"},
+		{"'0001-01-01'::DATE", "DATE"},
+		{"[{'a': '9999-12-31 23:59:59.999999'::TIMESTAMP}]", "STRUCT(a TIMESTAMP)[]"},
+		{"'00000000-0000-0000-0000-0000000000ff'::UUID", "UUID"},
+		{"'a\\x00b'::BLOB", "BLOB"},
+	} {
+		a, err := h.server.Query(t.Context(), serving.Request{SQL: "SELECT " + c.value + " AS v"})
+		if err != nil {
+			t.Errorf("%s: %v", c.value, err)
+			continue
+		}
+		path, err := a.File(t.Context(), serving.Parquet, "")
+		if err == nil {
+			same, stored := readBack(t, path, c.value)
+			if !same || stored != c.stored {
+				t.Errorf("%s came back as %s, the same: %v; want %s", c.value, stored, same, c.stored)
+			}
+		} else {
+			t.Errorf("%s: %v", c.value, err)
+		}
+		a.Close()
+	}
+}
+
+// readBack says whether a file's one value v is that of an expression, and the type it was stored as.
+func readBack(t *testing.T, path, want string) (same bool, stored string) {
+	t.Helper()
+	s, err := kernel.OpenSession(t.Context(), kernel.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Exec(t.Context(), "CREATE TABLE want AS SELECT "+want+" AS w"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Exec(t.Context(), "CREATE TABLE got AS SELECT w, v, typeof(v) AS t FROM want, read_parquet('"+path+"')"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Exec(t.Context(), "CREATE TABLE back AS SELECT w AS v FROM want WITH NO DATA"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Exec(t.Context(), "INSERT INTO back SELECT v FROM got"); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := s.Query(t.Context(), "SELECT b.v::VARCHAR IS NOT DISTINCT FROM w::VARCHAR, t FROM got, back b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := rows.Scan(&same, &stored); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return same, stored
 }

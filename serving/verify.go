@@ -21,7 +21,7 @@ type Verdict struct {
 	Class       views.Class  `json:"class"`
 	Rows        int64        `json:"rows"`
 	Differing   int64        `json:"differing"`
-	Problem     string       `json:"problem,omitempty"` // why there is no answer to compare
+	Problem     string       `json:"problem,omitempty"`  // why there is no answer to compare
 	Examples    []Difference `json:"examples,omitempty"` // the first few
 	Certificate *Certificate `json:"certificate"`
 }

@@ -76,7 +76,7 @@ func (g *guard) tooFull(req *kmsg.ProduceRequest) bool {
 	left, err := free(g.dir)
 	full := err != nil || left < limit
 	if was := g.full.Swap(full); full && !was {
-		g.log.Warn("no records are taken: the disk is nearly full", "dir", g.dir, "free", left, "err", err)
+		g.log.Warn("no records are taken: the disk is nearly full", "dir", g.dir, "free", left, "needed", limit)
 	} else if was && !full {
 		g.log.Warn("records are taken again", "dir", g.dir, "free", left)
 	}
