@@ -50,6 +50,9 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 	if v.Columns, err = c.describe(text); err != nil {
 		return nil, src.bindProblem(err, len("DESCRIBE "), b.columnNames())
 	}
+	if err := checkNames(src, v.Columns); err != nil {
+		return nil, err
+	}
 	v.Definition = b.definition()
 	if err := b.raw(); err != nil {
 		return nil, err

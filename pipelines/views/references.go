@@ -101,6 +101,9 @@ func (f *referenceFile) load(name string) (*Reference, error) {
 	if err != nil {
 		return nil, f.wrong(err)
 	}
+	if f.format() == "csv" && len(found) == 1 && strings.ContainsAny(found[0].Name, ";\t|") {
+		return nil, &schemas.Problem{Kind: schemas.Usage, File: f.path, Message: fmt.Sprintf("its one column is named %q", found[0].Name), Hint: "separate the columns with commas, or by tabs in a .tsv"}
+	}
 	query, err := f.selectFields(read, found)
 	if err != nil {
 		return nil, err
@@ -124,8 +127,11 @@ func (f *referenceFile) reader() (func(types []Column) string, error) {
 	}
 	switch format := f.format(); format {
 	case "csv", "tsv":
+		delimiter := map[string]string{"csv": ",", "tsv": "\t"}[format]
 		return func(types []Column) string {
-			opts := ", header = true, nullstr = '', allow_quoted_nulls = false, sample_size = -1"
+			// Fixed, not guessed: for a file cut short within a quoted value, DuckDB would find a dialect in which it is whole,
+			// and lines with a # might be comments.
+			opts := ", header = true, delim = " + quoteText(delimiter) + `, quote = '"', escape = '"', comment = '', skip = 0, nullstr = '', allow_quoted_nulls = false, sample_size = -1`
 			if types != nil {
 				opts += ", types = " + list(types)
 			}

@@ -51,6 +51,8 @@ func TestReferenceFiles(t *testing.T) {
 		{"c.ndjson", `{"k": 1, "v": ["a"]}` + "\n" + `{"k": null, "v": []}` + "\n", "",
 			"[{k BIGINT} {v VARCHAR[]}]", "[[1 [a]] [<nil> []]]"},
 		{"d.json", `[{"k": 1}, {"k": 2}]`, "fields: {k: HUGEINT}", "[{k HUGEINT}]", "[[1] [2]]"},
+		{"comment.csv", "k,v\n#1,a\n#2,\"b;c\"\n", "", "[{k VARCHAR} {v VARCHAR}]", "[[#1 a] [#2 b;c]]"},
+		{"tabs.tsv", "k\tv\n1\ta\n", "", "[{k BIGINT} {v VARCHAR}]", "[[1 a]]"},
 		{"e.csv", "only,header\n", "", "[{only VARCHAR} {header VARCHAR}]", "[]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -119,6 +121,8 @@ func TestReferenceProblems(t *testing.T) {
 		{"d.xlsx", "", "", "a reference table is CSV, Parquet or NDJSON"},
 		{"e.parquet", "no", "", "parquet"},
 		{"f.ndjson", "{\n", "", ""},
+		{"torn.csv", "k,name\n1,\"ONE\n", "", "Error when sniffing file"},
+		{"semi.csv", "k;name\n1;ONE\n", "", "its one column is named \"k;name\""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var declared []schemas.Field

@@ -165,6 +165,19 @@ func checkRowID(src source, query node, known func(string) bool) error {
 	return problem
 }
 
+// checkNames refuses a view of which two columns have one name: it is a table, and a question could not tell them apart.
+func checkNames(src source, columns []Column) error {
+	seen := map[string]bool{}
+	for _, c := range columns {
+		name := strings.ToLower(c.Name)
+		if seen[name] {
+			return src.wrong(0, "two of its columns are named "+c.Name, "name one of them anew with AS")
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
 // checkClockWords refuses CURRENT_DATE and its like in a view; known says whether any table read has such a column.
 func checkClockWords(src source, query node, known func(string) bool) error {
 	var problem error
