@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -121,6 +122,54 @@ func TestALogThatForgot(t *testing.T) {
 	fail(err)
 	if l := verdict.Certificate.Topics["t"].Layers; l.Speed.Slices != 1 || l.Speed.Records != 3 || l.Raw.Records != 3 {
 		t.Errorf("the layers are %+v", l)
+	}
+}
+
+// A moment before the oldest record that Kafka still has is found in the files; a certificate whose first records are gone
+// is not answered over what is left.
+func TestMomentsOfALogThatForgot(t *testing.T) {
+	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
+	if len(problems) > 0 {
+		t.Fatal(problems[0])
+	}
+	fail := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := newMill(fail, t.Cleanup, t.TempDir(), 1, topic, "")
+	fail(m.open(map[string]string{"sums": lawViews["sums"]}, 0))
+	second := func(n int) time.Time { return time.Date(2026, 1, 1, 0, 0, n, 0, time.UTC) }
+	send := func(n int) {
+		value := `{"k":"a","n":1,"ts":"2020-01-01"}`
+		if n%2 > 0 {
+			value = "refused"
+		}
+		fail(m.send(t.Context(), &kgo.Record{Value: []byte(value), Timestamp: second(n)}))
+	}
+	for n := range 10 {
+		send(n)
+	}
+	_, err := m.cycle.Cycle(t.Context())
+	fail(err)
+	fail(m.forget(t.Context(), 0, 8))
+	for n, want := range map[int]int64{0: 0, 3: 3, 4: 4, 8: 8, 9: 9, 10: 10} {
+		verdict, err := m.server.Verify(t.Context(), m.defs, m.defs.Views["sums"], &serving.AsOf{Time: second(n)})
+		fail(err)
+		if c := verdict.Certificate.Topics["t"]; c.To[0] != want || c.Layers.Batch.Records+c.Layers.Batch.Rejects != want {
+			t.Errorf("as of record %d's append time the answer covers %+v", n, c)
+		}
+		if verdict.Differing > 0 {
+			t.Errorf("as of record %d's append time: %+v", n, verdict)
+		}
+	}
+
+	unread := &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": {0: 10}}, From: map[string]schemas.Frontier{"t": {0: 6}}}
+	_, err = rows(t.Context(), m.server, serving.Request{SQL: "SELECT * FROM sums", AsOf: unread})
+	fail(err)
+	if _, err = rows(t.Context(), m.alone, serving.Request{SQL: "SELECT * FROM sums", AsOf: unread}); err == nil {
+		t.Error("a certificate from offset 6 was answered from offset 8")
 	}
 }
 

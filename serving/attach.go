@@ -3,6 +3,7 @@ package serving
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -310,19 +311,12 @@ func (q *question) countBatch(ctx context.Context, p *pinned) (n Counts, err err
 		if err != nil {
 			return err
 		}
-		var cut int64
-		rows, err := q.session.Query(ctx, fmt.Sprintf("SELECT count(*) FROM read_parquet(%s) WHERE _offset < %d", list([]string{path}), to))
-		if err != nil {
+		return q.scan(ctx, fmt.Sprintf("SELECT count(*) FROM read_parquet(%s) WHERE _offset < %d", list([]string{path}), to), func(r *sql.Rows) error {
+			var cut int64
+			err := r.Scan(&cut)
+			*sum += cut
 			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			if err := rows.Scan(&cut); err != nil {
-				return err
-			}
-		}
-		*sum += cut
-		return rows.Err()
+		})
 	}
 	for _, f := range p.manifest.Files {
 		if err := count(f, f.Records, &n.Records); err != nil {

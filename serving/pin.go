@@ -2,7 +2,9 @@ package serving
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/pipelines/dataset"
@@ -31,8 +33,10 @@ type cover struct {
 	raw      []schemas.Range // from the log, through the kernel
 }
 
-// pin fixes what a question sees of a topic.
-func (s *Server) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*pinned, error) {
+// pin fixes what a question sees of a topic. The log's bounds are read before the manifest: then a cycle that commits in
+// between can only put the frontier beyond the end, and the end cuts it.
+func (q *question) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*pinned, error) {
+	s := q.server
 	info, err := s.log.Topic(ctx, topic.Name)
 	if err != nil {
 		return nil, fmt.Errorf("pin %s: %w", topic.Name, err)
@@ -46,7 +50,7 @@ func (s *Server) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*pi
 		return nil, fmt.Errorf("pin %s: %w", topic.Name, err)
 	}
 	if asOf != nil {
-		if p.to, err = s.asOf(ctx, topic.Name, info.ID, end, asOf); err != nil {
+		if p.to, err = q.asOf(ctx, p, start, end, asOf); err != nil {
 			return nil, err
 		}
 	}
@@ -54,26 +58,48 @@ func (s *Server) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*pi
 	if p.manifest != nil {
 		p.below = p.manifest.Frontier.Min(p.to)
 		p.from = p.manifest.Start.Clone()
-		for part, offset := range start { // a partition no cycle has seen yet
-			if _, seen := p.manifest.Frontier[part]; !seen {
+		for part, offset := range start {
+			frontier, seen := p.manifest.Frontier[part]
+			if !seen { // no cycle knows the partition yet
 				p.from[part] = offset
+				continue
 			}
-			if hole := (schemas.Range{Partition: part, From: p.manifest.Frontier[part], To: offset}); p.manifest.Frontier[part] > 0 && hole.Len() > 0 && hole.From < p.to[part] {
+			if hole := (schemas.Range{Partition: part, From: frontier, To: offset}); hole.Len() > 0 && hole.From < p.to[part] {
 				return nil, &schemas.Problem{Message: fmt.Sprintf("%s[%d]: Kafka dropped offsets [%d, %d) before a cycle had read them", topic.Name, part, hole.From, hole.To),
 					Hint: "ask --as-of offsets below the hole; lengthen the topic's retention or run cycles more often"}
+			}
+		}
+	}
+	if asOf != nil {
+		for part, offset := range asOf.From[topic.Name] {
+			if now := p.from[part]; now > offset && p.to[part] > offset {
+				return nil, &schemas.Problem{Message: fmt.Sprintf("as of: the certificate covers %s[%d] from offset %d, and what lies below %d is gone", topic.Name, part, offset, now),
+					Hint: "that answer cannot be given again: Kafka dropped the records before a cycle had read them"}
 			}
 		}
 	}
 	return p, nil
 }
 
-func (s *Server) asOf(ctx context.Context, topic, id string, end schemas.Frontier, asOf *AsOf) (schemas.Frontier, error) {
+// asOf is the frontier of a moment.
+func (q *question) asOf(ctx context.Context, p *pinned, start, end schemas.Frontier, asOf *AsOf) (schemas.Frontier, error) {
+	topic, id := p.topic.Name, p.id
 	if asOf.Offsets == nil {
-		to, err := s.log.OffsetsAt(ctx, topic, asOf.Time)
+		to, err := q.server.log.OffsetsAt(ctx, topic, asOf.Time)
 		if err != nil {
 			return nil, fmt.Errorf("as of %s: %w", asOf.Time.Format(time.RFC3339Nano), err)
 		}
-		return to.Min(end), nil
+		to = to.Min(end)
+		for part := range to {
+			if to[part] > start[part] || p.manifest == nil {
+				continue
+			}
+			// The moment lies before what Kafka still has, so the files have the first record that is too new.
+			if to[part], err = q.appendedAt(ctx, p, part, start[part], asOf.Time); err != nil {
+				return nil, fmt.Errorf("as of %s: %w", asOf.Time.Format(time.RFC3339Nano), q.damaged(err))
+			}
+		}
+		return to, nil
 	}
 	to, named := asOf.Offsets[topic]
 	if !named {
@@ -95,6 +121,26 @@ func (s *Server) asOf(ctx context.Context, topic, id string, end schemas.Frontie
 		out[part] = offset
 	}
 	return out, nil
+}
+
+// appendedAt is the first offset below a bound whose record, accepted or refused, was appended at t or later, by the files
+// of the manifest; the bound if there is none.
+func (q *question) appendedAt(ctx context.Context, p *pinned, part int32, bound int64, t time.Time) (int64, error) {
+	at, ms := bound, t.UnixMilli()
+	for _, f := range slices.Concat(p.manifest.Files, p.manifest.Rejects) {
+		if f.Partition != part || f.From >= at || f.Path == "" || f.MaxAppend != 0 && f.MaxAppend < ms {
+			continue
+		}
+		path, err := q.local(ctx, p, f.Path)
+		if err != nil {
+			return 0, err
+		}
+		query := fmt.Sprintf("SELECT coalesce(min(_offset), %d) FROM read_parquet(%s) WHERE epoch_ms(_timestamp) >= %d AND _offset < %[1]d", at, list([]string{path}), ms)
+		if err := q.scan(ctx, query, func(r *sql.Rows) error { return r.Scan(&at) }); err != nil {
+			return 0, err
+		}
+	}
+	return at, nil
 }
 
 // coverView chooses partials, slices and raw ranges for a merged view, so that they tile [from, to). A slice that is not

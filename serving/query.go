@@ -94,7 +94,7 @@ func (s *Server) open(ctx context.Context, defs *Definitions, parsed *views.Quer
 func (q *question) prepare(ctx context.Context, parsed *views.Query, asOf *AsOf) error {
 	q.use(parsed)
 	for _, t := range slices.Sorted(maps.Keys(q.topics)) {
-		p, err := q.server.pin(ctx, q.defs.Catalog.Topics[t], asOf)
+		p, err := q.pin(ctx, q.defs.Catalog.Topics[t], asOf)
 		if err != nil {
 			return err
 		}
