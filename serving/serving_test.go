@@ -1,6 +1,7 @@
 package serving_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -163,6 +166,33 @@ func TestTopicsRejectsAndMoments(t *testing.T) {
 	}
 	if n, _ := h.ask(t, serving.Request{SQL: "SELECT (SELECT count(*) FROM batch.delays), (SELECT count(*) > 0 FROM speed.delays), count(*) > 100 FROM airports"}); n != "[0,true,true]" {
 		t.Errorf("the halves: %s", n)
+	}
+}
+
+// Two columns of one name, or of names that differ by case alone, are two in an Arrow stream.
+func TestArrowOfOneNameTwice(t *testing.T) {
+	h := open(t, 0)
+	a, err := h.server.Query(t.Context(), serving.Request{SQL: "SELECT 1 AS a, 2 AS a, 3 AS A"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	var out bytes.Buffer
+	if err := a.Arrow(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	r, err := ipc.NewReader(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Release()
+	if !r.Next() || r.RecordBatch().NumCols() != 3 {
+		t.Fatalf("no row of three columns: %v", r.Schema())
+	}
+	for i := range 3 {
+		if got := r.RecordBatch().Column(i).(*array.Int32).Value(0); got != int32(i+1) {
+			t.Errorf("column %d is %d", i, got)
+		}
 	}
 }
 
