@@ -105,7 +105,10 @@ func emptyBinary(proto *pipepb.Pipeline) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return f.Name(), errors.Join(f.Close(), runnerlib.UpdateGoEnvironmentWorker(f.Name(), proto))
+	if err := errors.Join(f.Close(), runnerlib.UpdateGoEnvironmentWorker(f.Name(), proto)); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
 }
 
 // wait follows a job to its end.
