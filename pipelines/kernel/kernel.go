@@ -83,6 +83,13 @@ type state struct {
 	dirty   bool    // chunks were added since the last Flush
 }
 
+func (st *state) close() {
+	st.decoder.Close()
+	for _, ins := range st.inserts {
+		ins.Close()
+	}
+}
+
 // New makes a kernel with a session of its own.
 func New(ctx context.Context, spec Spec) (*Kernel, error) {
 	s, err := OpenSession(ctx, spec.Limits)
@@ -154,10 +161,7 @@ func within(ctx context.Context, s *Session, spec Spec) (*Kernel, error) {
 // Close frees what the kernel holds.
 func (k *Kernel) Close() {
 	for _, st := range k.states {
-		st.decoder.Close()
-		for _, ins := range st.inserts {
-			ins.Close()
-		}
+		st.close()
 	}
 	if k.keep != nil {
 		k.keep.Close()
@@ -223,9 +227,14 @@ func (k *Kernel) AddParquet(ctx context.Context, path string, r schemas.Range) e
 }
 
 // Want is what the kernel needs of each record beside its offset and value.
-func (k *Kernel) Want() kafkalog.Want {
+func (k *Kernel) Want() kafkalog.Want { return wantOf(k.columns) }
+
+// Want is what a kernel of the spec needs of each record beside its offset and value.
+func (s Spec) Want() kafkalog.Want { return wantOf(columnsOf(s)) }
+
+func wantOf(columns []string) kafkalog.Want {
 	var w kafkalog.Want
-	for _, c := range k.columns {
+	for _, c := range columns {
 		switch c {
 		case "_key":
 			w |= kafkalog.Keys
@@ -368,18 +377,20 @@ func (k *Kernel) state(ctx context.Context, partition int32) (*state, error) {
 		return nil, err
 	}
 	st := &state{decoder: d, failed: make([]error, len(k.plans))}
-	k.states[partition] = st
 	for i, plan := range k.plans {
 		table := k.stateName(partition, i)
-		if err := k.session.Exec(ctx, fmt.Sprintf("CREATE TABLE %s (%s)", schemas.QuoteIdent(table), declare(k.spec.Views[i].State))); err != nil {
+		if err := k.session.Exec(ctx, fmt.Sprintf("CREATE OR REPLACE TABLE %s (%s)", schemas.QuoteIdent(table), declare(k.spec.Views[i].State))); err != nil {
+			st.close()
 			return nil, fmt.Errorf("view %s: %w", k.spec.Views[i].Name, err)
 		}
 		ins, err := k.session.conn.PrepareContext(ctx, fmt.Sprintf("INSERT INTO %s %s", schemas.QuoteIdent(table), plan))
 		if err != nil {
+			st.close()
 			return nil, fmt.Errorf("prepare view %s: %w", k.spec.Views[i].Name, err)
 		}
 		st.tables, st.inserts = append(st.tables, table), append(st.inserts, ins)
 	}
+	k.states[partition] = st
 	return st, nil
 }
 

@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -119,4 +120,40 @@ func TestFlushFreesItsRows(t *testing.T) {
 	if err := rows.Err(); err != nil || left > 1<<20 {
 		t.Errorf("DuckDB's tables hold %d bytes after the last flush, %v", left, err)
 	}
+}
+
+// A partition whose state could not be made whole is made again at the next chunk: no view is left out.
+func TestAPartitionThatFailedToBegin(t *testing.T) {
+	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte("fields:\n  a: BIGINT\n"))
+	if len(problems) > 0 {
+		t.Fatal(problems[0])
+	}
+	compiler, err := views.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer compiler.Close()
+	v, err := compiler.Compile("v", "", "SELECT count(*) AS n FROM t", &views.Catalog{Topics: map[string]*schemas.Topic{"t": topic}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := kernel.New(t.Context(), kernel.Spec{Topic: topic, Views: []*views.View{v}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	chunk := &kafkalog.Chunk{Records: []schemas.Record{{Value: []byte(`{"a":1}`)}}}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := k.Add(over, chunk); err == nil {
+		t.Fatal("a context that is over made a state")
+	}
+	if _, err := k.Add(t.Context(), chunk); err != nil {
+		t.Fatal(err)
+	}
+	partials, err := k.Flush(t.Context())
+	if err != nil || len(partials) != 1 || partials[0].Rows.NumRows() != 1 {
+		t.Fatalf("%d partials, %v", len(partials), err)
+	}
+	partials[0].Rows.Release()
 }
