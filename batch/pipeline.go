@@ -124,18 +124,13 @@ type buildFn struct {
 	plan *Plan
 }
 
-// Setup connects to the log and the store.
-func (fn *buildFn) Setup() (err error) {
-	fn.in, fn.plan, err = fn.Work.unpack()
-	return carry(err)
-}
-
-// Teardown gives the log up.
-func (fn *buildFn) Teardown() error {
-	if fn.in == nil {
-		return nil
+// Setup connects to the log and the store. Beam's workers in Go end without a Teardown, so the log goes with Setup's
+// context, which is the worker's.
+func (fn *buildFn) Setup(ctx context.Context) (err error) {
+	if fn.in, fn.plan, err = fn.Work.unpack(); err == nil {
+		context.AfterFunc(ctx, func() { fn.in.Log.Close() })
 	}
-	return fn.in.Log.Close()
+	return carry(err)
 }
 
 // ProcessElement builds and emits the descriptions of what it stored.

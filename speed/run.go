@@ -119,11 +119,12 @@ func (in *Input) bounded(ctx context.Context, ranges []schemas.Range) ([]schemas
 
 // build is the pipeline: Read -> Slice and Publish -> count.
 func (in *Input) build(s beam.Scope, topicID string, ranges []schemas.Range) error {
-	work, err := json.Marshal(work{Config: in.Log.Config(), Spec: spec(in), TopicID: topicID})
+	kernel := spec(in)
+	work, err := json.Marshal(work{Config: in.Log.Config(), Spec: kernel, TopicID: topicID})
 	if err != nil {
 		return fmt.Errorf("slices of %s: %w", in.Topic.Name, err)
 	}
-	chunks := kafkaio.Read(s, kafkaio.Options{Config: in.Log.Config(), Topic: in.Topic.Name, Ranges: ranges, Want: want(in),
+	chunks := kafkaio.Read(s, kafkaio.Options{Config: in.Log.Config(), Topic: in.Topic.Name, Ranges: ranges, Want: kernel.Want(),
 		Bundle: bundle, MinBytes: fetchBytes, MaxWait: fetchWait})
 	published := beam.ParDo(s, &sliceFn{Work: work}, chunks)
 	// Prism spins on a stage whose output crosses no boundary.

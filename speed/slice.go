@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
@@ -40,13 +41,17 @@ type work struct {
 type sliceFn struct {
 	Work []byte // JSON of a work: Beam's schemas cannot describe a type that contains itself, as a topic's do
 
-	work   work
+	work work
+
+	mu     sync.Mutex // held while a method runs, for the worker may end meanwhile
+	ended  bool
 	log    *kafkalog.Log
 	kernel *kernel.Kernel
 	open   map[int32]*Published // what the kernel has of each partition and is not published
 }
 
-// Setup opens the kernel and the log.
+// Setup opens the kernel and the log. Beam's workers in Go end without a Teardown, so both go with Setup's context, which
+// is the worker's.
 func (fn *sliceFn) Setup(ctx context.Context) (err error) {
 	fn.open = map[int32]*Published{}
 	if err = json.Unmarshal(fn.Work, &fn.work); err != nil {
@@ -58,37 +63,64 @@ func (fn *sliceFn) Setup(ctx context.Context) (err error) {
 	// A view whose SQL fails on these records gets no slice, and the others do; a question to it reads the records itself
 	// and says why it fails.
 	fn.work.Spec.Skip = func(*views.View, int32, error) {}
-	fn.kernel, err = kernel.New(ctx, fn.work.Spec)
-	return err
+	if fn.kernel, err = kernel.New(ctx, fn.work.Spec); err != nil {
+		return errors.Join(err, fn.log.Close())
+	}
+	context.AfterFunc(ctx, fn.end)
+	return nil
 }
 
-// Teardown frees them.
-func (fn *sliceFn) Teardown() error {
-	if fn.kernel != nil {
-		fn.kernel.Close()
+// end frees them.
+func (fn *sliceFn) end() {
+	fn.mu.Lock()
+	defer fn.mu.Unlock()
+	fn.ended = true
+	fn.kernel.Close()
+	fn.log.Close()
+}
+
+// errEnded is what a bundle gets when its worker has ended.
+var errEnded = errors.New("the worker has ended")
+
+// enter begins a method; leave is called at its end.
+func (fn *sliceFn) enter() (leave func(), err error) {
+	fn.mu.Lock()
+	if fn.ended {
+		fn.mu.Unlock()
+		return nil, errEnded
 	}
-	if fn.log == nil {
-		return nil
-	}
-	return fn.log.Close()
+	return fn.mu.Unlock, nil
 }
 
 // StartBundle forgets what a bundle that failed has left: the source reads it again.
 func (fn *sliceFn) StartBundle(ctx context.Context, _ func(Published)) error {
+	leave, err := fn.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if len(fn.open) == 0 {
 		return nil
 	}
-	clear(fn.open)
 	left, err := fn.kernel.Flush(ctx)
 	for _, p := range left {
 		p.Rows.Release()
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("slice %s: forget a bundle that failed: %w", fn.work.Spec.Topic.Name, err)
+	}
+	clear(fn.open)
+	return nil
 }
 
 // ProcessElement adds a chunk to the slices of its partition.
 func (fn *sliceFn) ProcessElement(ctx context.Context, c *kafkalog.Chunk, emit func(Published)) error {
 	defer c.Release()
+	leave, err := fn.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	o := fn.open[c.Partition]
 	if o != nil && (o.To != c.From || o.To-o.From >= maxSlice) {
 		if err := fn.publish(ctx, emit); err != nil {
@@ -112,6 +144,11 @@ func (fn *sliceFn) ProcessElement(ctx context.Context, c *kafkalog.Chunk, emit f
 
 // FinishBundle publishes what the bundle has read.
 func (fn *sliceFn) FinishBundle(ctx context.Context, emit func(Published)) error {
+	leave, err := fn.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	return fn.publish(ctx, emit)
 }
 
@@ -181,19 +218,6 @@ func encode(rows arrow.RecordBatch) ([]byte, error) {
 	w := ipc.NewWriter(&b, ipc.WithSchema(rows.Schema()))
 	err := errors.Join(w.Write(rows), w.Close())
 	return b.Bytes(), err
-}
-
-// want is what the views need of each record beside its value.
-func want(in *Input) kafkalog.Want {
-	var w kafkalog.Want
-	for _, v := range in.Views {
-		for column, need := range map[string]kafkalog.Want{"_key": kafkalog.Keys, "_headers": kafkalog.Headers, "_timestamp": kafkalog.Timestamps} {
-			if slices.Contains(v.Wanted[in.Topic.Name], column) {
-				w |= need
-			}
-		}
-	}
-	return w
 }
 
 // spec is the kernel of the topic's views.

@@ -1,10 +1,12 @@
 package speed
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"testing"
 	"time"
 
@@ -275,6 +277,35 @@ func TestTrimDropsWhatACycleCovers(t *testing.T) {
 			if s.From != 200 || s.To != 300 {
 				t.Errorf("%s: %s is left", v.Name, s.Range())
 			}
+		}
+	}
+}
+
+// Beam does not tear a DoFn down when its worker ends. What a pipeline opened is closed all the same: of Kafka's clients
+// those of the rig are left, which are the log's, the producer's and the one that the log lends to its readers in turn.
+func TestNothingIsLeftOfAPipeline(t *testing.T) {
+	r := newRig(t)
+	r.send(t, 100)
+	if err := r.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(30 * time.Second)
+	for {
+		stacks := make([]byte, 4<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		clients := bytes.Count(stacks, []byte("kgo.(*Client).updateMetadataLoop("))
+		if clients == 0 {
+			t.Fatal("this test does not see Kafka's clients any more")
+		}
+		if clients <= 3 && !bytes.Contains(stacks, []byte("kafkaio.(*fetchers).fetch(")) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("%d clients are left after 30 s:\n%s", clients, stacks)
 		}
 	}
 }

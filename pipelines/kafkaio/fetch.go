@@ -12,7 +12,7 @@ import (
 )
 
 // abandoned is how long a fetched chunk waits to be taken before its fetchers end: an instance of the DoFn that the
-// worker no longer uses is not told so.
+// worker no longer uses is not told so while the worker lives.
 const abandoned = time.Minute
 
 // fetched is a chunk, or why there are no more.
@@ -21,8 +21,8 @@ type fetched struct {
 	err   error
 }
 
-// fetchers read every partition of a restriction ahead of the bundles, one goroutine each, which end by stop or when
-// nobody takes what they have read.
+// fetchers read every partition of a restriction ahead of the bundles, one goroutine each, which end by stop, with the
+// worker, or when nobody takes what they have read.
 type fetchers struct {
 	at     Restriction // what was not taken yet
 	out    chan fetched
@@ -31,9 +31,9 @@ type fetchers struct {
 	done   sync.WaitGroup
 }
 
-// follow starts to read a restriction.
-func follow(log *kafkalog.Log, topic string, r Restriction, o kafkalog.ReadOptions) *fetchers {
-	ctx, cancel := context.WithCancel(context.Background())
+// follow starts to read a restriction; life is the worker's context.
+func follow(life context.Context, log *kafkalog.Log, topic string, r Restriction, o kafkalog.ReadOptions) *fetchers {
+	ctx, cancel := context.WithCancel(life)
 	f := &fetchers{at: r.clone(), out: make(chan fetched, len(r.Ranges)), ctx: ctx, cancel: cancel}
 	for _, part := range r.Ranges {
 		if part.From < part.To {

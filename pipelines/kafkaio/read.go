@@ -52,6 +52,7 @@ func Read(s beam.Scope, o Options) beam.PCollection {
 type readFn struct {
 	Options Options
 
+	life     context.Context // ends with the worker
 	log      *kafkalog.Log
 	fetchers *fetchers
 }
@@ -87,22 +88,14 @@ type watermark struct{ millis int64 }
 // CurrentWatermark is the watermark as a time.
 func (w *watermark) CurrentWatermark() time.Time { return mtime.Time(w.millis).ToTime() }
 
-// Setup connects to the cluster.
-func (fn *readFn) Setup() (err error) {
-	fn.log, err = kafkalog.Open(fn.Options.Config)
+// Setup connects to the cluster. Beam's workers in Go end without a Teardown, so what it takes goes with its context, which
+// is the worker's.
+func (fn *readFn) Setup(ctx context.Context) (err error) {
+	fn.life = ctx
+	if fn.log, err = kafkalog.Open(fn.Options.Config); err == nil {
+		context.AfterFunc(ctx, func() { fn.log.Close() })
+	}
 	return err
-}
-
-// Teardown ends what reads ahead.
-func (fn *readFn) Teardown() error {
-	if fn.fetchers != nil {
-		fn.fetchers.stop()
-		fn.fetchers = nil
-	}
-	if fn.log == nil {
-		return nil
-	}
-	return fn.log.Close()
 }
 
 // ProcessElement emits chunks for the length of a bundle.
@@ -162,7 +155,7 @@ func (fn *readFn) resume(r Restriction) *fetchers {
 	}
 	if fn.fetchers == nil {
 		o := fn.Options
-		fn.fetchers = follow(fn.log, o.Topic, r, kafkalog.ReadOptions{Want: o.Want, MaxBytes: o.MaxBytes, MinBytes: o.MinBytes, MaxWait: o.MaxWait})
+		fn.fetchers = follow(fn.life, fn.log, o.Topic, r, kafkalog.ReadOptions{Want: o.Want, MaxBytes: o.MaxBytes, MinBytes: o.MinBytes, MaxWait: o.MaxWait})
 	}
 	return fn.fetchers
 }
