@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -173,6 +174,37 @@ func TestWhatIsNotThere(t *testing.T) {
 	defer follow.Close()
 	if _, err := follow.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("following an empty log: %v", err)
+	}
+}
+
+// A reader does not go on in another topic of the same name.
+func TestATopicMadeAgainIsAnother(t *testing.T) {
+	log, producer := start(t, kgo.NoCompression())
+	produce(t, producer, 10)
+	reader := log.Read("flights", schemas.Range{Partition: 1, From: 0, To: 1 << 40}, kafkalog.ReadOptions{})
+	defer reader.Close()
+	c, err := reader.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Release()
+	admin := kadm.NewClient(producer)
+	if _, err := admin.DeleteTopic(t.Context(), "flights"); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.CreateTopic(t.Context(), "flights", 2, nil); err != nil {
+		t.Fatal(err)
+	}
+	var messages []kafkalog.Message
+	for range 20 {
+		messages = append(messages, kafkalog.Message{Partition: 1, Value: []byte("new")})
+	}
+	if err := log.Publish(t.Context(), "flights", messages); err != nil {
+		t.Fatal(err)
+	}
+	var problem *schemas.Problem
+	if c, err := reader.Next(t.Context()); !errors.As(err, &problem) {
+		t.Errorf("it went on with %v, %v", c, err)
 	}
 }
 

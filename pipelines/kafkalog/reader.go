@@ -54,6 +54,9 @@ func (c *Chunk) Release() {
 	chunks.Put(c)
 }
 
+// errAnother: the rest of a range would be read from another topic of the name.
+var errAnother = errors.New("the topic was deleted and made again")
+
 // RangeError says that offsets asked for are not in the log any more.
 type RangeError struct {
 	Topic string
@@ -74,7 +77,7 @@ type Reader struct {
 
 	client *kgo.Client // lent by the log: a fetch that waits holds up all others of its connection
 	leader int32       // -1: to be found
-	id     [16]byte    // of the topic
+	id     [16]byte    // of the topic; zero: not known yet
 }
 
 // Read begins to read a range. A To of math.MaxInt64 follows the log for ever.
@@ -120,6 +123,8 @@ func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
 			return nil, ctx.Err()
 		case errors.Is(err, kerr.OffsetOutOfRange):
 			return nil, r.lost(ctx, err)
+		case errors.Is(err, errAnother):
+			return nil, &schemas.Problem{Message: fmt.Sprintf("read %s[%d]@%d", r.topic, r.at.Partition, r.at.From), Err: err, Hint: "run it again over the new topic"}
 		}
 		r.leader = -1
 		if r.fails++; r.fails > 8 {
@@ -206,6 +211,9 @@ func (r *Reader) find(ctx context.Context) (err error) {
 	for _, t := range resp.Topics {
 		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
 			return err
+		}
+		if r.id != [16]byte{} && r.id != t.TopicID {
+			return errAnother
 		}
 		for _, p := range t.Partitions {
 			if p.Partition == r.at.Partition && p.Leader >= 0 {
