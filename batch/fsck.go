@@ -55,10 +55,7 @@ func (in *Input) inspect(ctx context.Context) (*inspection, error) {
 	}
 	i := &inspection{Findings: &Findings{Topic: in.Topic.Name, Damage: []string{}, Orphans: []string{}}, broken: map[string]bool{},
 		root: manifest.Root(in.Topic.Name, info.ID, in.Topic.Hash())}
-	if i.start, i.end, err = in.Log.Offsets(ctx, in.Topic.Name); err != nil {
-		return nil, err
-	}
-	// What is listed after a manifest was read is there, whatever a cycle adds meanwhile.
+	// What is listed after a manifest was read is there, and the log reaches its frontier, whatever a cycle adds meanwhile.
 	if i.manifest, err = dataset.Newest(ctx, in.Store, i.root); err != nil {
 		if schemas.KindOf(err) == schemas.Environment {
 			return nil, err
@@ -66,6 +63,9 @@ func (in *Input) inspect(ctx context.Context) (*inspection, error) {
 		i.beyond = append(i.beyond, err.Error())
 		i.Damage = append(i.Damage, err.Error())
 		return i, nil
+	}
+	if i.start, i.end, err = in.Log.Offsets(ctx, in.Topic.Name); err != nil {
+		return nil, err
 	}
 	there, err := in.Store.List(ctx, i.root)
 	if err != nil {

@@ -2,15 +2,19 @@ package batch
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/millrace/millrace/pipelines/dataset"
+	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas/manifest"
 )
 
@@ -213,5 +217,44 @@ func TestRepairRemovesDeadOrphans(t *testing.T) {
 	}
 	if len(f.Orphans) != 3 || len(f.Removed) != 4 {
 		t.Errorf("%+v", f)
+	}
+}
+
+// racing is a store in which another cycle commits just before the first look at the manifests.
+type racing struct {
+	store.Store
+	commit func()
+	once   sync.Once
+}
+
+func (r *racing) List(ctx context.Context, prefix string) ([]store.Info, error) {
+	r.once.Do(r.commit)
+	return r.Store.List(ctx, prefix)
+}
+
+// A cycle that commits while another one plans, or while fsck begins, is no log that lost records.
+func TestAFrontierThatMovesMeanwhileIsNoLoss(t *testing.T) {
+	b, _ := committed(t, 100)
+	mine := *b.Input
+	for name, look := range map[string]func(*Input) error{
+		"plan": func(in *Input) error { _, err := in.Plan(t.Context()); return err },
+		"fsck": func(in *Input) error {
+			f, err := in.Fsck(t.Context())
+			if err == nil && len(f.Damage) > 0 {
+				err = errors.New(f.Damage[0])
+			}
+			return err
+		},
+	} {
+		other := mine
+		other.Store = &racing{Store: mine.Store, commit: func() {
+			b.send(t, mixed(50))
+			if _, err := mine.Cycle(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}}
+		if err := look(&other); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

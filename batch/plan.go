@@ -54,14 +54,17 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan %s: %w", in.Topic.Name, err)
 	}
+	p := &Plan{TopicID: info.ID, Root: manifest.Root(in.Topic.Name, info.ID, in.Topic.Hash())}
+	// The manifest is read before the log's bounds: a frontier that another cycle commits meanwhile must not look like one
+	// that the log has fallen behind.
+	if p.Previous, err = dataset.Newest(ctx, in.Store, p.Root); err != nil {
+		return nil, fmt.Errorf("plan %s: %w", in.Topic.Name, err)
+	}
 	start, end, err := in.Log.Offsets(ctx, in.Topic.Name)
 	if err != nil {
 		return nil, fmt.Errorf("plan %s: %w", in.Topic.Name, err)
 	}
-	p := &Plan{TopicID: info.ID, Root: manifest.Root(in.Topic.Name, info.ID, in.Topic.Hash()), Start: start.Clone(), From: start.Clone(), To: end}
-	if p.Previous, err = dataset.Newest(ctx, in.Store, p.Root); err != nil {
-		return nil, fmt.Errorf("plan %s: %w", in.Topic.Name, err)
-	}
+	p.Start, p.From, p.To = start.Clone(), start.Clone(), end
 	if p.Previous != nil {
 		p.Sequence = p.Previous.Sequence
 		for part, offset := range p.Previous.Frontier {
