@@ -51,7 +51,7 @@ func ready(ctx context.Context, l *live) error {
 			return err
 		}
 	}
-	p, err := l.read()
+	p, _, err := l.read()
 	if err != nil {
 		return err
 	}

@@ -40,24 +40,24 @@ func (a *app) live(e *engine) (*live, error) {
 	return &live{dir: a.dir, base: e, producer: producer}, nil
 }
 
-// read is the project. Errors: a Problem of kind Environment if there is none any more.
-func (l *live) read() (*project.Project, error) {
+// read is the project and the stamp of its files. Errors: a Problem of kind Environment if there is none any more.
+func (l *live) read() (p *project.Project, stamp string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	stamp := project.Stamp(l.dir)
+	stamp = project.Stamp(l.dir)
 	if stamp == l.stamp {
-		return l.project, nil
+		return l.project, stamp, nil
 	}
 	p, found := project.Open(l.dir)
 	if p == nil {
-		return nil, &schemas.Problem{Kind: schemas.Environment, Message: "the project cannot be read", Err: problems(found), Hint: "put its files back"}
+		return nil, "", &schemas.Problem{Kind: schemas.Environment, Message: "the project cannot be read", Err: problems(found), Hint: "put its files back"}
 	}
 	l.stamp, l.project, l.problems = stamp, p, found
-	return p, nil
+	return p, stamp, nil
 }
 
 func (l *live) topics(context.Context) (map[string]*schemas.Topic, error) {
-	p, err := l.read()
+	p, _, err := l.read()
 	if err != nil {
 		return nil, err
 	}
@@ -89,13 +89,10 @@ func (l *live) engine(ctx context.Context) (*engine, error) {
 
 // compile brings catalog and definitions up to date; the broker has all the topics then.
 func (l *live) compile(ctx context.Context) error {
-	p, err := l.read()
+	p, stamp, err := l.read()
 	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	stamp := l.stamp
-	l.mu.Unlock()
 	if stamp == l.compiled {
 		return nil
 	}
