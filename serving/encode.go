@@ -15,15 +15,23 @@ import (
 
 // JSON writes {"columns":[{"name","type"}],"rows":[[...]],"certificate"}, row by row.
 func (a *Answer) JSON(ctx context.Context, w io.Writer) error {
+	certificate, err := json.Marshal(a.Certificate)
+	if err != nil {
+		return err
+	}
+	return a.object(ctx, w, `,"certificate":`+string(certificate))
+}
+
+// RowsJSON is JSON without the certificate, which says which layers answered: the same rows give the same bytes.
+func (a *Answer) RowsJSON(ctx context.Context, w io.Writer) error { return a.object(ctx, w, "") }
+
+// object writes an object of the columns, the rows and what is to follow.
+func (a *Answer) object(ctx context.Context, w io.Writer, rest string) error {
 	columns := a.Columns
 	if columns == nil {
 		columns = []views.Column{}
 	}
 	head, err := json.Marshal(columns)
-	if err != nil {
-		return err
-	}
-	certificate, err := json.Marshal(a.Certificate)
 	if err != nil {
 		return err
 	}
@@ -43,7 +51,7 @@ func (a *Answer) JSON(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return a.q.problem(ctx, err)
 	}
-	_, err = fmt.Fprintf(w, "],\"certificate\":%s}\n", certificate)
+	_, err = fmt.Fprintf(w, "]%s}\n", rest)
 	return err
 }
 

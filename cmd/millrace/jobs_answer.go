@@ -42,8 +42,7 @@ func (j jobAnswerer) Answer(ctx context.Context, q jobs.Question, w io.Writer) (
 	defer answer.Close()
 	switch q.Format {
 	case "json":
-		// without the certificate: it says which layers answered, which is no part of the answer
-		err = writeRows(ctx, w, answer, "")
+		err = answer.RowsJSON(ctx, w)
 	case "md":
 		err = writeAnswer(ctx, w, answer, "markdown", "")
 	default:

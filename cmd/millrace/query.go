@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/serving"
 )
@@ -101,7 +100,7 @@ func runQuery(ctx context.Context, a *app, o *queryOptions, sql string) error {
 	defer answer.Close()
 	write := func(w io.Writer) error { return writeAnswer(ctx, w, answer, o.format, o.null) }
 	if a.json {
-		write = func(w io.Writer) error { return writeJSON(ctx, w, answer) }
+		write = func(w io.Writer) error { return answer.JSON(ctx, w) }
 	}
 	if o.output == "" {
 		err = write(a.stdout)
@@ -121,7 +120,7 @@ func writeAnswer(ctx context.Context, w io.Writer, answer *serving.Answer, forma
 	case "table", "markdown":
 		return writeTable(ctx, w, answer, format == "markdown")
 	case "json":
-		return writeJSON(ctx, w, answer)
+		return answer.JSON(ctx, w)
 	}
 	path, err := answer.File(ctx, serving.Format(format), null)
 	if err != nil {
@@ -133,40 +132,6 @@ func writeAnswer(ctx context.Context, w io.Writer, answer *serving.Answer, forma
 	}
 	defer f.Close()
 	_, err = io.Copy(w, f)
-	return err
-}
-
-// writeJSON writes {"columns","rows","certificate"}.
-func writeJSON(ctx context.Context, w io.Writer, answer *serving.Answer) error {
-	certificate, err := json.Marshal(answer.Certificate)
-	if err != nil {
-		return err
-	}
-	return writeRows(ctx, w, answer, `,"certificate":`+string(certificate))
-}
-
-// writeRows writes {"columns","rows"} and what is to follow in the object, row by row.
-func writeRows(ctx context.Context, w io.Writer, answer *serving.Answer, rest string) error {
-	columns := answer.Columns
-	if columns == nil {
-		columns = []views.Column{}
-	}
-	head, err := json.Marshal(columns)
-	if err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintf(w, `{"columns":%s,"rows":[`, head); err != nil {
-		return err
-	}
-	separator := ""
-	if err := answer.Rows(ctx, func(row json.RawMessage) error {
-		_, err := fmt.Fprintf(w, "%s%s", separator, row)
-		separator = ","
-		return err
-	}); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "]%s}\n", rest)
 	return err
 }
 

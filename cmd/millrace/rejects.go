@@ -47,7 +47,7 @@ func runRejectsList(ctx context.Context, a *app, topic string) error {
 	}
 	defer answer.Close()
 	if a.json {
-		return writeJSON(ctx, a.stdout, answer)
+		return answer.JSON(ctx, a.stdout)
 	}
 	return writeTable(ctx, a.stdout, answer, false)
 }
