@@ -298,7 +298,7 @@ func (c *crash) round(n int) bool {
 	tick := time.NewTicker(3 * time.Millisecond)
 	defer tick.Stop()
 	now := before
-	for m.of(now)-m.of(before) <= point && !(killed != nil && len(killed.done) > 0) {
+	for m.of(now)-m.of(before) <= point && (killed == nil || len(killed.done) == 0) {
 		<-tick.C
 		now = c.look()
 		if killed == nil && now.records > before.records+crashLines/4 {

@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -190,7 +191,7 @@ func eachOf(chunk parquet.ColumnChunk, buffer []parquet.Value, each func(int64) 
 	defer pages.Close()
 	for {
 		page, err := pages.ReadPage()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -210,7 +211,7 @@ func eachOf(chunk parquet.ColumnChunk, buffer []parquet.Value, each func(int64) 
 			}
 		}
 		parquet.Release(page)
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			return err
 		}
 	}

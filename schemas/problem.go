@@ -9,6 +9,7 @@ import (
 // Kind tells a caller how to end: it maps to the exit codes 1, 2 and 3 and to HTTP's 5xx, 4xx and 503.
 type Kind int
 
+// The kinds, in the order of their exit codes.
 const (
 	Failed      Kind = iota // the work could not be done
 	Usage                   // what the user wrote or asked for is wrong

@@ -40,25 +40,6 @@ func ParseTopic(name, file string, yaml []byte) (*Topic, []*Problem) {
 	return p.topic, nil
 }
 
-// ParseFields reads a file whose one key is fields, as a topic's: the declaration beside a reference table.
-func ParseFields(file string, yaml []byte) ([]Field, []*Problem) {
-	p := &topicParser{yamlFile: yamlFile{file: file}, topic: &Topic{}}
-	for _, e := range p.document(yaml) {
-		if e.key != "fields" {
-			p.unknown(e, []string{"fields"}, "the file")
-			continue
-		}
-		p.fields(e)
-	}
-	if len(p.topic.Fields) == 0 && len(p.problems) == 0 {
-		p.problem(nil, "add `fields:` with lines like `name: VARCHAR`", "no fields are declared")
-	}
-	if len(p.problems) > 0 {
-		return nil, p.problems
-	}
-	return p.topic.Fields, nil
-}
-
 type topicParser struct {
 	yamlFile
 	topic *Topic

@@ -57,6 +57,7 @@ func (a *Answer) Text(ctx context.Context, f func(cells []*string) error) error 
 // Format is a file format that DuckDB writes.
 type Format string
 
+// The formats that File knows.
 const (
 	CSV     Format = "csv"
 	NDJSON  Format = "ndjson"

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -45,7 +44,7 @@ func open(t testing.TB, n int, more ...string) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.CopyFS(h.dir, example.(fs.FS)); err != nil {
+	if err := os.CopyFS(h.dir, example); err != nil {
 		t.Fatal(err)
 	}
 	p, problems := project.Open(h.dir)

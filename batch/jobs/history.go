@@ -20,6 +20,7 @@ import (
 // State is how a run stands.
 type State string
 
+// The states of a run.
 const (
 	Done        State = "done"        // the output is there
 	Failed      State = "failed"      // all attempts failed

@@ -16,7 +16,7 @@ import (
 
 // clock is the bubble's clock, set so that it shows start when the bubble begins.
 func clock(start string) func() time.Time {
-	shift := at(start).Sub(time.Now())
+	shift := time.Until(at(start))
 	return func() time.Time { return time.Now().Add(shift).UTC() }
 }
 

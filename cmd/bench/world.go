@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -108,7 +107,7 @@ func writeProject(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.CopyFS(dir, example.(fs.FS)); err != nil {
+	if err := os.CopyFS(dir, example); err != nil {
 		return err
 	}
 	campaigns := []byte("ad_id,campaign_id\n")

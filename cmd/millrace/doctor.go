@@ -192,7 +192,7 @@ func diskFinding(check, dir string) finding {
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return sick(check, &schemas.Problem{Kind: schemas.Environment, Message: "the disk cannot be asked", Err: err})
 	}
-	free := int64(s.Bavail) * int64(s.Bsize)
+	free := int64(s.Bavail) * int64(s.Bsize) //nolint:unconvert // its type is another on other systems
 	if free < 1<<30 {
 		return sick(check, &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("%d MiB are free", free>>20), Hint: "free some space: the embedded broker stops taking records below 64 MiB"})
 	}

@@ -288,22 +288,13 @@ func TestOneOwner(t *testing.T) {
 	if o, ok := Owner(dir); !ok || o.PID != p.cmd.Process.Pid || o.Addr != p.addr {
 		t.Fatalf("owner %+v %v", o, ok)
 	}
-	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if _, err := OpenWait(short, Options{Dir: dir, Log: quiet()}); !errors.Is(err, ErrOwned) {
-		t.Fatalf("waited and got %v", err)
-	}
-	got := make(chan error, 1)
-	go func() {
-		b, err := OpenWait(t.Context(), Options{Dir: dir, Log: quiet()})
-		if err == nil {
-			err = b.Close()
-		}
-		got <- err
-	}()
 	p.stdin.Close()
 	p.cmd.Wait()
-	if err := <-got; err != nil {
+	b, err := Open(t.Context(), Options{Dir: dir, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, openFile)); err == nil {

@@ -51,7 +51,7 @@ func (g *guard) produce(kreq kmsg.Request) (kmsg.Response, error, bool) { //noli
 		g.cluster.ControlKey(int16(kmsg.Produce), g.produce)
 	}
 	if g.faulted() != nil || g.tooFull(req) {
-		return refuse(req), nil, true
+		return refuse(req), nil, true //nolint:nilerr // the refusal is the answer
 	}
 	g.last = max(g.last, g.now().UnixMilli())
 	for _, t := range req.Topics {

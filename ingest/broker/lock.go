@@ -38,23 +38,6 @@ func Owner(dir string) (Process, bool) {
 	return readOwner(dir), true
 }
 
-// OpenWait is Open, but waits for a directory that another process owns until ctx ends.
-func OpenWait(ctx context.Context, o Options) (*Broker, error) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		b, err := Open(ctx, o)
-		if !errors.Is(err, ErrOwned) {
-			return b, err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, err
-		}
-	}
-}
-
 // ErrOwned is in the chain of the error that Open returns for a directory that another process owns.
 var ErrOwned = errors.New("owned by another process")
 
@@ -120,5 +103,5 @@ func free(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, err
 	}
-	return int64(s.Bavail) * int64(s.Bsize), nil
+	return int64(s.Bavail) * int64(s.Bsize), nil //nolint:unconvert // its type is another on other systems
 }

@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"unicode/utf8"
@@ -39,7 +40,7 @@ func newCSV(path string, l *lines, o Options, c closers) (Source, error) {
 	}
 	for {
 		state, err := s.read()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return s, nil // an empty file has no rows
 		}
 		if err == nil && state != rowWhole {
@@ -107,14 +108,15 @@ func (s *csv) read() (rowState, error) {
 	pos, over := 0, int64(0)
 	for {
 		line, err := s.lines.next()
-		if err == io.EOF && (len(s.row) > 0 || over > 0) {
+		if errors.Is(err, io.EOF) && (len(s.row) > 0 || over > 0) {
 			if over > 0 {
 				return rowOpen, &TooLongError{Size: over, Limit: s.limit}
 			}
 			return rowOpen, nil
 		}
 		if tooLong, ok := err.(*TooLongError); ok && len(s.row) > 0 { //nolint:errorlint // lines returns it as it is
-			over, s.row, s.cells, pos = over+int64(len(s.row))+tooLong.Size, s.row[:0], s.cells[:0], 0
+			over += int64(len(s.row)) + tooLong.Size
+			s.row, s.cells = s.row[:0], s.cells[:0]
 			return rowBad, &TooLongError{Size: over, Limit: s.limit}
 		}
 		if err != nil {

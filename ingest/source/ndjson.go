@@ -30,7 +30,7 @@ func (l *lines) next() ([]byte, error) {
 	if !l.begun {
 		l.begun = true
 		if head, _ := l.r.Peek(len(bom)); bytes.Equal(head, bom) {
-			l.r.Discard(len(bom))
+			_, _ = l.r.Discard(len(bom)) // it has been peeked at
 		}
 	}
 	line, err := l.r.ReadSlice('\n')

@@ -83,7 +83,7 @@ func Open(path string, o Options) (Source, error) {
 		o.Format = formatOf(name)
 	}
 	var f *os.File
-	var in io.Reader = o.Stdin
+	in := o.Stdin
 	switch {
 	case path == "-" && in == nil:
 		in = os.Stdin

@@ -383,7 +383,7 @@ func (k *Kernel) state(ctx context.Context, partition int32) (*state, error) {
 			st.close()
 			return nil, fmt.Errorf("view %s: %w", k.spec.Views[i].Name, err)
 		}
-		ins, err := k.session.conn.PrepareContext(ctx, fmt.Sprintf("INSERT INTO %s %s", schemas.QuoteIdent(table), plan))
+		ins, err := k.session.conn.PrepareContext(ctx, fmt.Sprintf("INSERT INTO %s %s", schemas.QuoteIdent(table), plan)) //nolint:sqlclosecheck // the state closes it
 		if err != nil {
 			st.close()
 			return nil, fmt.Errorf("prepare view %s: %w", k.spec.Views[i].Name, err)
@@ -402,18 +402,9 @@ func (k *Kernel) table(part string) string { return schemas.QuoteIdent(k.name + 
 
 // Casts is a select list that turns a topic's columns from their carriers into their declared types.
 func Casts(t *schemas.Topic, columns []string) string {
-	return castList(t, columns, func(f schemas.Field) *schemas.Type { return f.Type })
-}
-
-// Carriers is a select list that turns a topic's columns from their declared types into their carriers.
-func Carriers(t *schemas.Topic, columns []string) string {
-	return castList(t, columns, func(f schemas.Field) *schemas.Type { return f.Type.Carrier() })
-}
-
-func castList(t *schemas.Topic, columns []string, to func(schemas.Field) *schemas.Type) string {
 	types := map[string]*schemas.Type{}
 	for _, f := range slices.Concat(t.Fields, schemas.SystemFields()) {
-		types[f.Name] = to(f)
+		types[f.Name] = f.Type
 	}
 	list := make([]string, len(columns))
 	for i, c := range columns {

@@ -41,7 +41,7 @@ func Run(ctx context.Context, p *beam.Pipeline, name string) error {
 	if err != nil {
 		return fmt.Errorf("run %s: start a worker: %w", name, err)
 	}
-	defer worker.Stop(context.WithoutCancel(ctx))
+	defer func() { _ = worker.Stop(context.WithoutCancel(ctx)) }() // it does not fail
 	id, err := submit(ctx, client, p, name, worker)
 	if err != nil {
 		return fmt.Errorf("run %s: %w", name, err)

@@ -73,7 +73,7 @@ func (p *planner) magnitude(e node) (string, error) {
 		}
 	case len(args) == 1 && name == "-" || name == "abs" || name == "round":
 		return p.magnitude(args[0])
-	case len(args) == 2 && strings.Contains("+-*/", name):
+	case len(args) == 2 && slices.Contains([]string{"+", "-", "*", "/"}, name):
 		left, err := p.magnitude(args[0])
 		if err != nil {
 			return "", err

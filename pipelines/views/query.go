@@ -23,6 +23,7 @@ type Tables struct {
 // TableKind says what a table of a query is.
 type TableKind string
 
+// The kinds of table that a query may read.
 const (
 	TopicTable     TableKind = "topic"
 	ViewTable      TableKind = "view"

@@ -23,11 +23,11 @@ func writeFile(t *testing.T, name, content string) string {
 
 func fields(t *testing.T, yaml string) []schemas.Field {
 	t.Helper()
-	out, problems := schemas.ParseFields("x.yaml", []byte(yaml))
+	topic, problems := schemas.ParseTopic("x", "x.yaml", []byte(yaml))
 	if len(problems) > 0 {
 		t.Fatal(problems[0])
 	}
-	return out
+	return topic.Fields
 }
 
 // readAll runs the reference's SELECT and gives its rows as text.

@@ -13,6 +13,7 @@ const planVersion = "1"
 // Class is how a view's answer is computed.
 type Class string
 
+// The two classes.
 const (
 	Merged Class = "merged" // from partials
 	Raw    Class = "raw"    // from all rows, each time

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -84,7 +83,7 @@ func open(t testing.TB, change ...func(*httpapi.Options)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.CopyFS(dir, example.(fs.FS)); err != nil {
+	if err := os.CopyFS(dir, example); err != nil {
 		t.Fatal(err)
 	}
 	p, problems := project.Open(dir)
