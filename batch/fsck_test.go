@@ -258,3 +258,22 @@ func TestAFrontierThatMovesMeanwhileIsNoLoss(t *testing.T) {
 		}
 	}
 }
+
+// Two views of one SELECT have one definition and partials of their own: each is repaired under its own name.
+func TestRepairOfTwins(t *testing.T) {
+	const sql = "SELECT count(*) AS n FROM events"
+	b := newBed(t, mixedTopic, map[string]string{"one": sql, "two": sql})
+	b.send(t, mixed(100))
+	if _, err := b.Cycle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range b.newest(t).Partials {
+		path, err := b.Store.Local(t.Context(), b.root(t)+p.Path)
+		must(t, err)
+		must(t, os.Truncate(path, 10))
+		if f, err := b.Repair(t.Context(), time.Now()); err != nil || len(f.Repaired) != 1 {
+			t.Errorf("%s: %+v, %v", p.Path, f, err)
+		}
+		b.clean(t)
+	}
+}

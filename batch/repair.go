@@ -97,9 +97,9 @@ func indexOf(files []manifest.File, r schemas.Range) int {
 
 // remake makes a damaged partial again, from its data file or from the log, and says whether it is as it was.
 func (in *Input) remake(ctx context.Context, i *inspection, p manifest.Partial) (bool, error) {
-	at := slices.IndexFunc(in.Views, func(v *views.View) bool { return v.Definition == p.Definition })
+	at := slices.IndexFunc(in.Views, func(v *views.View) bool { return v.Definition == p.Definition && v.Name == p.View }) // its path has both
 	if at < 0 {
-		i.Repaired = append(i.Repaired, i.root+p.Path+": dropped, no view has its definition any more")
+		i.Repaired = append(i.Repaired, i.root+p.Path+": dropped, view "+p.View+" does not have its definition any more")
 		return false, nil
 	}
 	v := in.Views[at]
