@@ -45,7 +45,7 @@ func (a *app) fail(err error) int {
 		fmt.Fprintf(a.stderr, "millrace: %s\n", line)
 	}
 	if a.json {
-		a.printJSON(map[string]any{"error": errorObject(err, code)})
+		_ = a.printJSON(map[string]any{"error": errorObject(err, code)}) // the exit code says it too
 	}
 	return code
 }

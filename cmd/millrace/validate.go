@@ -129,7 +129,9 @@ func (a *app) printValidation(p *project.Project, v validation) error {
 		}
 		fmt.Fprintln(w)
 		if s := view.Plans; s != nil {
-			w.Flush()
+			if err := w.Flush(); err != nil {
+				return err
+			}
 			for _, plan := range [][2]string{{"columns", columnList(view.Columns)}, {"partial", s.Partial}, {"merge", s.Merge}, {"final", s.Final}, {"raw", s.Raw}} {
 				if plan[1] != "" {
 					fmt.Fprintf(a.stdout, "  %-8s %s\n", plan[0], plan[1])

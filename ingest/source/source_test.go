@@ -39,7 +39,7 @@ func rows(t testing.TB, s Source) (out []row) {
 		line, payload, err := s.Next()
 		var long *TooLongError
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -244,7 +244,7 @@ func TestPackedFilesAndNames(t *testing.T) {
 	for err == nil {
 		_, _, err = s.Next()
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		t.Error("a file that was cut short ended like a whole one")
 	}
 }
