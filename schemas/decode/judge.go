@@ -92,7 +92,7 @@ func (d *Decoder) syntax(b []byte) (field, reason string) {
 	err := dec.SkipValue()
 	if err == nil {
 		at := dec.InputOffset()
-		if _, err = dec.ReadToken(); err == io.EOF {
+		if _, err = dec.ReadToken(); errors.Is(err, io.EOF) {
 			return "", ""
 		}
 		rest := space(b, int(at))

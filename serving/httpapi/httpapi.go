@@ -135,7 +135,7 @@ func (s *Server) route(path string, methods map[string]handler) http.HandlerFunc
 		began := time.Now()
 		defer func() {
 			switch fault := recover(); {
-			case fault == http.ErrAbortHandler:
+			case fault == http.ErrAbortHandler: //nolint:errorlint // a panic's value, as net/http itself compares it
 				s.metrics.request(path, r.Method, aborted, time.Since(began))
 				panic(fault)
 			case fault != nil:
