@@ -54,7 +54,7 @@ func (w *world) broker(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := w.command(ctx)
+	cmd := w.command(ctx, 1)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -3,7 +3,7 @@
 // A row is two pieces of work that do the same: the measured one calls the functions that the verbs call, the ceiling is
 // the least that the same work can cost, most often DuckDB alone. Every run is a child process of its own, and the runs
 // of a row alternate: measured, ceiling, measured, ceiling. What is compared is events per CPU-second (getrusage of the
-// child over the measured part), with GOMAXPROCS=1 and DuckDB at one thread: a wall clock lies on a shared machine. Both
+// child over the measured part), with GOMAXPROCS=1 (2 for pipelines on prism, see procs) and DuckDB at one thread: a wall clock lies on a shared machine. Both
 // sides return a check value, a number that the work came to; a row whose two sides differ is an error and no figure.
 //
 // # Parts

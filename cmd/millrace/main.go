@@ -11,6 +11,7 @@ import (
 )
 
 func main() {
+	tuneMemory()
 	// The runner in process and its SDK log to the default logger; what matters of it comes back as an error.
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

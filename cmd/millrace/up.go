@@ -33,7 +33,6 @@ Ctrl-C end it with exit code 0; what is cut short is simply done again.`,
 const shutdown = 5 * time.Second
 
 func runUp(ctx context.Context, a *app) error {
-	limitMemory()
 	e, err := a.engine(ctx)
 	if err != nil {
 		return err
