@@ -28,7 +28,7 @@ func (l *Log) Publish(ctx context.Context, topic string, messages []Message) err
 	}
 	for _, p := range slices.Sorted(maps.Keys(byPartition)) {
 		r, err := l.kafka.Produce(ctx, &kafka.ProduceRequest{
-			Topic: topic, Partition: int(p), RequiredAcks: kafka.RequireAll, Compression: kafka.Zstd,
+			Topic: topic, Partition: int(p), RequiredAcks: kafka.RequireAll, Compression: kafka.Snappy, // zstd's windows would be megabytes a partition
 			Records: kafka.NewRecordReader(byPartition[p]...),
 		})
 		if err == nil {
