@@ -203,15 +203,7 @@ func (in *Input) kernel(ctx context.Context, s *scratch, m *made, of []*views.Vi
 			spec.Columns = append(spec.Columns, f.Name)
 		}
 	}
-	seen := map[string]bool{}
-	for _, v := range of {
-		for _, name := range v.References {
-			if !seen[name] {
-				seen[name] = true
-				spec.References = append(spec.References, in.References[name])
-			}
-		}
-	}
+	spec.References = views.Joined(of, in.References)
 	return kernel.New(ctx, spec)
 }
 

@@ -222,15 +222,5 @@ func encode(rows arrow.RecordBatch) ([]byte, error) {
 
 // spec is the kernel of the topic's views.
 func spec(in *Input) kernel.Spec {
-	var refs []*views.Reference
-	seen := map[string]bool{}
-	for _, v := range in.Views {
-		for _, name := range v.References {
-			if !seen[name] {
-				seen[name] = true
-				refs = append(refs, in.References[name])
-			}
-		}
-	}
-	return kernel.Spec{Topic: in.Topic, Views: in.Views, References: refs, Limits: kernel.Limits{Memory: in.Memory}}
+	return kernel.Spec{Topic: in.Topic, Views: in.Views, References: views.Joined(in.Views, in.References), Limits: kernel.Limits{Memory: in.Memory}}
 }

@@ -243,3 +243,18 @@ func scanColumns(rows *sql.Rows) ([]Column, error) {
 }
 
 func quoteText(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// Joined are the reference tables that views join, each once, in the order they are first named.
+func Joined(of []*View, known map[string]*Reference) []*Reference {
+	var out []*Reference
+	seen := map[string]bool{}
+	for _, v := range of {
+		for _, name := range v.References {
+			if !seen[name] {
+				seen[name] = true
+				out = append(out, known[name])
+			}
+		}
+	}
+	return out
+}
