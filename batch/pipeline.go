@@ -133,8 +133,18 @@ func (fn *buildFn) Setup(ctx context.Context) (err error) {
 	return carry(err)
 }
 
+// turn is taken by the one task that a process works on: a task has two engines' memory, and a cycle is not in a hurry. On a
+// cluster it is the workers that work side by side.
+var turn = make(chan struct{}, 1)
+
 // ProcessElement builds and emits the descriptions of what it stored.
 func (fn *buildFn) ProcessElement(ctx context.Context, text []byte, emit func([]byte)) error {
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	var t task
 	var r result
 	err := json.Unmarshal(text, &t)
