@@ -33,6 +33,7 @@ type Input struct {
 type Plan struct {
 	TopicID string
 	Ranges  []schemas.Range // one a partition, to kafkaio.Follow
+	Lag     int64           // offsets above the frontier that some view has no slice for: a question reads them raw
 }
 
 // Plan finds for each partition the first offset above the batch layer's frontier that some view has no slice for.
@@ -61,12 +62,16 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 	p := &Plan{TopicID: info.ID}
 	for _, part := range end.Partitions() {
 		r := schemas.Range{Partition: part, From: at[part], To: end[part]}
-		from := r.To
+		from, lag := r.To, int64(0)
 		for _, v := range in.Views {
-			if _, gaps := frontier.Cover(r, have[v.Definition]); len(gaps) > 0 {
-				from = min(from, gaps[0].From)
+			_, gaps := frontier.Cover(r, have[v.Definition])
+			var raw int64
+			for _, g := range gaps {
+				from, raw = min(from, g.From), raw+g.Len()
 			}
+			lag = max(lag, raw)
 		}
+		p.Lag += lag
 		p.Ranges = append(p.Ranges, schemas.Range{Partition: part, From: from, To: kafkaio.Follow})
 	}
 	return p, nil

@@ -239,6 +239,9 @@ func TestPlanBeginsAtTheFirstGapOfAnyView(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if want := partitions * (100 - from); plan.Lag != want {
+			t.Errorf("with %d views: lag %d, want %d", n, plan.Lag, want)
+		}
 		for _, p := range plan.Ranges {
 			if p.From != from {
 				t.Errorf("with %d views: %s, want a beginning at %d", n, p, from)

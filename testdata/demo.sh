@@ -48,6 +48,7 @@ sed 's/^/  /' "$work/up.log"
 
 say "Half of the flights, then a batch cycle: Parquet, partials, one manifest"
 run ingest flights "$first"
+sliced
 run batch
 
 say "The other half comes in while the speed layer works: no cycle has read it, and nothing is missing"

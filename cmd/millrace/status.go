@@ -47,7 +47,7 @@ type topicStatus struct {
 // speedStatus is how far the speed layer is above the batch layer's frontier.
 type speedStatus struct {
 	Frontier schemas.Frontier `json:"frontier"` // up to here every merged view has a partial or a slice
-	Lag      int64            `json:"lag"`      // offsets between it and the log's end: read raw by a question
+	Lag      int64            `json:"lag"`      // offsets above the batch layer's frontier that some view has no slice for: a question reads them raw
 }
 
 // batchStatus is how far the batch layer is.
@@ -93,7 +93,7 @@ func (a *app) status(ctx context.Context, e *engine) (status, error) {
 	for _, name := range e.session.project.TopicNames() {
 		t, err := readTopicStatus(ctx, e.log, e.store, e.session.project.Topics[name])
 		if err == nil && t.ID != "" {
-			t.Speed, err = readSpeedStatus(ctx, e.slicing(a, name), t)
+			t.Speed, err = readSpeedStatus(ctx, e.slicing(a, name))
 		}
 		if err != nil {
 			return out, err
@@ -104,7 +104,7 @@ func (a *app) status(ctx context.Context, e *engine) (status, error) {
 }
 
 // readSpeedStatus finds where the slices end. A topic without merged views needs none.
-func readSpeedStatus(ctx context.Context, in *speed.Input, t topicStatus) (speedStatus, error) {
+func readSpeedStatus(ctx context.Context, in *speed.Input) (speedStatus, error) {
 	out := speedStatus{Frontier: schemas.Frontier{}}
 	if len(in.Views) == 0 {
 		return out, nil
@@ -113,9 +113,9 @@ func readSpeedStatus(ctx context.Context, in *speed.Input, t topicStatus) (speed
 	if err != nil {
 		return out, err
 	}
+	out.Lag = plan.Lag
 	for _, r := range plan.Ranges {
 		out.Frontier[r.Partition] = r.From
-		out.Lag += max(0, t.End[r.Partition]-r.From)
 	}
 	return out, nil
 }
