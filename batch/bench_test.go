@@ -118,7 +118,7 @@ func BenchmarkDuckDBAlone(b *testing.B) {
 				defer session.Close()
 				if err := session.Exec(b.Context(), fmt.Sprintf(`COPY (SELECT %s 0::INTEGER AS _partition, row_number() OVER () - 1 AS _offset, TIMESTAMPTZ '2020-01-01' AS _timestamp,
 					NULL::BLOB AS _key, []::STRUCT(key VARCHAR, value BLOB)[] AS _headers, NULL::VARCHAR AS _extra
-					FROM read_json(%s, format = 'newline_delimited', columns = {%s})) TO %s (%s)`, list, quote(source), columns, quote(to), parquetOptions)); err != nil {
+					FROM read_json(%s, format = 'newline_delimited', columns = {%s})) TO %s (%s)`, list, schemas.QuoteText(source), columns, schemas.QuoteText(to), parquetOptions)); err != nil {
 					b.Fatal(err)
 				}
 			})

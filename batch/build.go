@@ -217,7 +217,7 @@ func (in *Input) partials(ctx context.Context, s *scratch, k *kernel.Kernel, of 
 	files := map[string]string{}
 	err := k.Drain(ctx, func(v *views.View, _ int32, query string) error {
 		path := s.path()
-		if err := k.Session().Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (%s)", query, quote(path), parquetOptions)); err != nil {
+		if err := k.Session().Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (%s)", query, schemas.QuoteText(path), parquetOptions)); err != nil {
 			return scratchProblem("write the partial of "+v.Name+" to "+s.dir, err)
 		}
 		files[v.Name] = path

@@ -54,7 +54,7 @@ func newWriter(ctx context.Context, limits kernel.Limits, schema *arrow.Schema, 
 	}
 	go func() {
 		defer close(w.done)
-		w.err = s.Exec(ctx, fmt.Sprintf("COPY (SELECT %s FROM feed) TO %s (%s)", list, quote(path), parquetOptions+rowGroupBytes))
+		w.err = s.Exec(ctx, fmt.Sprintf("COPY (SELECT %s FROM feed) TO %s (%s)", list, schemas.QuoteText(path), parquetOptions+rowGroupBytes))
 	}()
 	return w, nil
 }
@@ -169,5 +169,3 @@ func describe(path string) (rows, size int64, sum string, err error) {
 	}
 	return p.NumRows(), size, sum, nil
 }
-
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

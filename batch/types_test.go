@@ -160,7 +160,7 @@ func TestADataFileCastsBack(t *testing.T) {
 	must(t, k.Run(t.Context()))
 	for _, c := range columns {
 		q := fmt.Sprintf("SELECT count(*) FROM %s r JOIN (SELECT %s FROM read_parquet(%s)) h USING (_offset) WHERE r.%s IS NOT DISTINCT FROM h.%[4]s AND typeof(r.%[4]s) = typeof(h.%[4]s)",
-			schemas.QuoteIdent(k.RowsTable()), kernel.Casts(b.Topic, columns), quote(filepath.Join(b.dir, "root", built.Data.Path)), schemas.QuoteIdent(c))
+			schemas.QuoteIdent(k.RowsTable()), kernel.Casts(b.Topic, columns), schemas.QuoteText(filepath.Join(b.dir, "root", built.Data.Path)), schemas.QuoteIdent(c))
 		rows, err := k.Session().Query(t.Context(), q)
 		if err != nil {
 			t.Fatal(c, err)

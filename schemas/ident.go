@@ -69,3 +69,6 @@ validator value values varchar variable variadic varying verbose version view vi
 when where whitespace window with within without work wrapper write xml xmlattributes xmlconcat xmlelement
 xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable year years yes zone
 `
+
+// QuoteText is a text as a literal of SQL.
+func QuoteText(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

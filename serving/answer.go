@@ -68,7 +68,7 @@ const (
 // what stands for NULL in CSV. Parquet's types are those of parquetColumns.
 func (a *Answer) File(ctx context.Context, f Format, null string) (string, error) {
 	options := map[Format]string{
-		CSV:     "FORMAT csv, HEADER true, NULLSTR " + quote(null),
+		CSV:     "FORMAT csv, HEADER true, NULLSTR " + schemas.QuoteText(null),
 		NDJSON:  "FORMAT json",
 		Parquet: "FORMAT parquet, COMPRESSION zstd",
 	}[f]
@@ -86,7 +86,7 @@ func (a *Answer) File(ctx context.Context, f Format, null string) (string, error
 			return "", a.q.problem(ctx, err)
 		}
 	}
-	if err := a.q.session.Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (%s)", source, quote(path), options)); err != nil {
+	if err := a.q.session.Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (%s)", source, schemas.QuoteText(path), options)); err != nil {
 		return "", a.q.problem(ctx, err)
 	}
 	return path, nil

@@ -391,9 +391,7 @@ func blob(b []byte) any {
 func list(paths []string) string {
 	quoted := make([]string, len(paths))
 	for i, p := range paths {
-		quoted[i] = quote(p)
+		quoted[i] = schemas.QuoteText(p)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
-
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -137,5 +137,3 @@ func fillWork(ctx context.Context, j *Job, s *Sample) error {
 	s.Events = r.Records
 	return err
 }
-
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

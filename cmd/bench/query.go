@@ -165,7 +165,7 @@ func partialFiles(ctx context.Context, c *compiled, log *kafkalog.Log, j *Job) (
 		if err != nil {
 			return nil, err
 		}
-		out[p.View] = append(out[p.View], quote(path))
+		out[p.View] = append(out[p.View], schemas.QuoteText(path))
 	}
 	return out, nil
 }

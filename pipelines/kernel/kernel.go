@@ -203,7 +203,7 @@ func (k *Kernel) AddParquet(ctx context.Context, path string, r schemas.Range) e
 		return err
 	}
 	if err := k.session.Exec(ctx, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS SELECT %s FROM read_parquet(%s) WHERE _offset >= %d AND _offset < %d",
-		k.table("history"), Casts(k.spec.Topic, k.columns), quote(path), r.From, r.To)); err != nil {
+		k.table("history"), Casts(k.spec.Topic, k.columns), schemas.QuoteText(path), r.From, r.To)); err != nil {
 		return err
 	}
 	for i, v := range k.spec.Views {

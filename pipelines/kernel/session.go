@@ -52,10 +52,10 @@ func OpenSession(ctx context.Context, l Limits) (*Session, error) {
 		fmt.Sprintf("SET threads = %d", max(1, l.Threads)),
 		"SET autoinstall_known_extensions = false",
 		"SET autoload_known_extensions = false",
-		"SET temp_directory = " + quote(l.TempDir),
+		"SET temp_directory = " + schemas.QuoteText(l.TempDir),
 	}
 	if l.Memory != "" {
-		settings = append(settings, "SET memory_limit = "+quote(l.Memory))
+		settings = append(settings, "SET memory_limit = "+schemas.QuoteText(l.Memory))
 	}
 	for _, q := range settings {
 		if err == nil {
@@ -235,8 +235,6 @@ func concatenate(schema *arrow.Schema, batches []arrow.RecordBatch) (arrow.Recor
 	}
 	return array.NewRecordBatch(schema, columns, rows), nil
 }
-
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 // abridge keeps an error that quotes a long statement readable.
 func abridge(query string) string {

@@ -117,11 +117,11 @@ func (f *referenceFile) load(name string) (*Reference, error) {
 
 // reader gives the table function over the file; types says how columns are to be read, nil: as they are found.
 func (f *referenceFile) reader() (func(types []Column) string, error) {
-	path := quoteText(f.path)
+	path := schemas.QuoteText(f.path)
 	list := func(types []Column) string {
 		var each []string
 		for _, t := range types {
-			each = append(each, quoteText(t.Name)+": "+quoteText(t.Type))
+			each = append(each, schemas.QuoteText(t.Name)+": "+schemas.QuoteText(t.Type))
 		}
 		return "{" + strings.Join(each, ", ") + "}"
 	}
@@ -131,7 +131,7 @@ func (f *referenceFile) reader() (func(types []Column) string, error) {
 		return func(types []Column) string {
 			// Fixed, not guessed: for a file cut short within a quoted value, DuckDB would find a dialect in which it is whole,
 			// and lines with a # might be comments.
-			opts := ", header = true, delim = " + quoteText(delimiter) + `, quote = '"', escape = '"', comment = '', skip = 0, nullstr = '', allow_quoted_nulls = false, sample_size = -1`
+			opts := ", header = true, delim = " + schemas.QuoteText(delimiter) + `, quote = '"', escape = '"', comment = '', skip = 0, nullstr = '', allow_quoted_nulls = false, sample_size = -1`
 			if types != nil {
 				opts += ", types = " + list(types)
 			}
@@ -241,8 +241,6 @@ func scanColumns(rows *sql.Rows) ([]Column, error) {
 	}
 	return out, rows.Err()
 }
-
-func quoteText(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 // Joined are the reference tables that views join, each once, in the order they are first named.
 func Joined(of []*View, known map[string]*Reference) []*Reference {

@@ -82,7 +82,7 @@ func TestReferenceParquetAndGzip(t *testing.T) {
 	}
 	defer db.Close()
 	path := filepath.Join(dir, "o'neill.parquet")
-	if _, err := db.Exec("COPY (SELECT 1::INTEGER AS k, 'x' AS v) TO " + quoteText(path)); err != nil {
+	if _, err := db.Exec("COPY (SELECT 1::INTEGER AS k, 'x' AS v) TO " + schemas.QuoteText(path)); err != nil {
 		t.Fatal(err)
 	}
 	r, err := LoadReference("x", path, nil)
