@@ -298,11 +298,11 @@ func (c *crash) round(n int) bool {
 	tick := time.NewTicker(3 * time.Millisecond)
 	defer tick.Stop()
 	now := before
-	for m.of(now)-m.of(before) <= point && (killed == nil || len(killed.done) == 0) {
+	for killed == nil || m.of(now)-m.of(before) <= point && len(killed.done) == 0 {
 		<-tick.C
 		now = c.look()
-		if killed == nil && now.records > before.records+crashLines/4 {
-			killed = c.begin("batch", "flights")
+		if killed == nil && (now.records > before.records+crashLines/4 || len(ingest.done) > 0) {
+			killed, before = c.begin("batch", "flights"), now
 		}
 		if m.name == inRecords.name && len(ingest.done) > 0 {
 			break // it went on with the last lines of its file
