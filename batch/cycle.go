@@ -52,8 +52,9 @@ func (in *Input) Cycle(ctx context.Context) (*Report, error) {
 		if err := in.pipeline(s, p); err != nil {
 			return nil, err
 		}
-		if err := runner.Run(ctx, pipeline, "batch-"+in.Topic.Name); err != nil {
-			return nil, uncarry(err)
+		o := runner.Options{Name: "batch-" + in.Topic.Name, Project: in.Store.URL(), Engine: in.Engine, Logger: in.Logger}
+		if err := runner.Run(ctx, pipeline, o); err != nil {
+			return nil, err
 		}
 		if err := in.count(ctx, p, r); err != nil {
 			return nil, err

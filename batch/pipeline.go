@@ -11,8 +11,10 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 
+	"github.com/millrace/millrace/pipelines/carry"
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/runner"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
@@ -44,6 +46,7 @@ type portable struct {
 	References map[string]*views.Reference
 	Memory     string
 	Scratch    string
+	Build      string // of the binary that made the pipeline
 }
 
 // task is one piece of a cycle: a range to build, or a partial that a committed range lacks.
@@ -86,7 +89,7 @@ func (in *Input) pipeline(s beam.Scope, p *Plan) error {
 }
 
 func (in *Input) pack(p *Plan) (w work, err error) {
-	if w.Input, err = json.Marshal(portable{in.Log.Config(), in.Store.URL(), in.Topic, in.Views, in.References, in.Memory, in.Scratch}); err != nil {
+	if w.Input, err = json.Marshal(portable{in.Log.Config(), in.Store.URL(), in.Topic, in.Views, in.References, in.Memory, in.Scratch, runner.Build()}); err != nil {
 		return w, fmt.Errorf("cycle of %s: %w", in.Topic.Name, err)
 	}
 	slim := *p
@@ -105,6 +108,9 @@ func (w work) unpack() (*Input, *Plan, error) {
 		return nil, nil, err
 	}
 	if err := json.Unmarshal(w.Plan, p); err != nil {
+		return nil, nil, err
+	}
+	if err := runner.CheckBuild(from.Build); err != nil {
 		return nil, nil, err
 	}
 	in := &Input{Topic: from.Topic, Views: from.Views, References: from.References, Memory: from.Memory, Scratch: from.Scratch}
@@ -130,7 +136,7 @@ func (fn *buildFn) Setup(ctx context.Context) (err error) {
 	if fn.in, fn.plan, err = fn.Work.unpack(); err == nil {
 		context.AfterFunc(ctx, func() { fn.in.Log.Close() })
 	}
-	return carry(err)
+	return carry.Pack(err)
 }
 
 // turn is taken by the one task that a process works on: a task has two engines' memory, and a cycle is not in a hurry. On a
@@ -156,10 +162,10 @@ func (fn *buildFn) ProcessElement(ctx context.Context, text []byte, emit func([]
 		r.Partials, err = fn.in.Rebuild(ctx, fn.plan.Root, []Missing{*t.Missing})
 	}
 	if err != nil {
-		return carry(err)
+		return carry.Pack(err)
 	}
 	if text, err = json.Marshal(r); err != nil {
-		return carry(err)
+		return carry.Pack(err)
 	}
 	emit(text)
 	return nil
@@ -174,18 +180,18 @@ type commitFn struct {
 func (fn *commitFn) ProcessElement(ctx context.Context, _ int, next func(*[]byte) bool) error {
 	in, plan, err := fn.Work.unpack()
 	if err != nil {
-		return carry(err)
+		return carry.Pack(err)
 	}
 	defer in.Log.Close()
 	var results []result
 	for text := []byte(nil); next(&text); text = nil {
 		var r result
 		if err := json.Unmarshal(text, &r); err != nil {
-			return carry(err)
+			return carry.Pack(err)
 		}
 		results = append(results, r)
 	}
-	return carry(in.Commit(ctx, plan, results))
+	return carry.Pack(in.Commit(ctx, plan, results))
 }
 
 // Commit creates the manifest that follows on the plan's. Errors: a Problem over store.ErrExist if another cycle did.

@@ -3,9 +3,11 @@ package batch
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/runner"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
@@ -24,8 +26,11 @@ type Input struct {
 	Topic      *schemas.Topic
 	Views      []*views.View // the merged ones of the topic
 	References map[string]*views.Reference
-	Memory     string // DuckDB's limit while building
-	Scratch    string // folder for files on their way into the store, best on the store's disk; empty: the system's
+	Memory     string        // DuckDB's limit while building
+	Engine     runner.Engine // that the pipeline runs on
+	Scratch    string        // folder for files on their way into the store, best on the store's disk; empty: the system's
+
+	Logger *slog.Logger // hears what an engine does with the pipeline; nil: nobody does
 
 	fetchBytes int // of one fetch; 0: the reader's default
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/millrace/millrace/pipelines/frontier"
 	"github.com/millrace/millrace/pipelines/kafkaio"
 	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/runner"
 	"github.com/millrace/millrace/pipelines/slicelog"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
@@ -25,7 +26,9 @@ type Input struct {
 	Topic      *schemas.Topic
 	Views      []*views.View // the merged ones of the topic
 	References map[string]*views.Reference
-	Memory     string       // DuckDB's limit
+	Memory     string // DuckDB's limit
+	Engine     runner.Engine
+	Savepoint  string       // of Flink, that the pipeline goes on from; empty: it begins where the slices end
 	Logger     *slog.Logger // hears of a pipeline that failed and is started again
 }
 

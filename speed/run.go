@@ -26,7 +26,9 @@ func init() {
 }
 
 const (
-	bundle     = time.Second // from one slice of a partition to the next, while records come
+	bundle     = time.Second            // from one slice of a partition to the next, while records come
+	round      = 500 * time.Millisecond // the same on Flink, where a bundle begins only when the one before has been handed in
+	turnMin    = 10 * time.Millisecond  // of a round, for a partition that shares a worker with many
 	fetchWait  = 100 * time.Millisecond
 	fetchBytes = 256 << 10        // a busy topic is read in pieces of that size
 	trimEvery  = time.Minute      // old slices are dropped that often
@@ -85,7 +87,9 @@ func (in *Input) run(ctx context.Context, to int64) error {
 	trimming, stop := context.WithCancel(ctx)
 	defer stop()
 	go in.keepTrimmed(trimming)
-	return runner.Run(ctx, p, "speed-"+in.Topic.Name)
+	o := runner.Options{Name: "speed-" + in.Topic.Name, Project: in.Store.URL(), Engine: in.Engine, Streaming: to == kafkaio.Follow,
+		Savepoint: in.Savepoint, Logger: in.Logger}
+	return runner.Run(ctx, p, o)
 }
 
 // keepTrimmed drops old slices now and then until ctx ends.
@@ -120,12 +124,17 @@ func (in *Input) bounded(ctx context.Context, ranges []schemas.Range) ([]schemas
 // build is the pipeline: Read -> Slice and Publish -> count.
 func (in *Input) build(s beam.Scope, topicID string, ranges []schemas.Range) error {
 	kernel := spec(in)
-	work, err := json.Marshal(work{Config: in.Log.Config(), Spec: kernel, TopicID: topicID})
+	work, err := json.Marshal(work{Config: in.Log.Config(), Spec: kernel, TopicID: topicID, Build: runner.Build()})
 	if err != nil {
 		return fmt.Errorf("slices of %s: %w", in.Topic.Name, err)
 	}
-	chunks := kafkaio.Read(s, kafkaio.Options{Config: in.Log.Config(), Topic: in.Topic.Name, Ranges: ranges, Want: kernel.Want(),
-		Bundle: bundle, MinBytes: fetchBytes, MaxWait: fetchWait})
+	source := kafkaio.Options{Config: in.Log.Config(), Topic: in.Topic.Name, Ranges: ranges, Want: kernel.Want(), Bundle: bundle, MinBytes: fetchBytes, MaxWait: fetchWait}
+	if in.Engine.Remote() {
+		source.Spread = true
+		// A subtask reads its partitions one after the other in one bundle, and its slices are published when all had their turn.
+		source.Bundle = max(turnMin, round*time.Duration(min(in.Engine.Subtasks(), len(ranges)))/time.Duration(len(ranges)))
+	}
+	chunks := kafkaio.Read(s, source)
 	published := beam.ParDo(s, &sliceFn{Work: work}, chunks)
 	// Prism spins on a stage whose output crosses no boundary.
 	beam.ParDo0(s, &countFn{}, beam.Reshuffle(s, published))

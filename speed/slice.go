@@ -13,8 +13,10 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
+	"github.com/millrace/millrace/pipelines/carry"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/runner"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas/slice"
 )
@@ -35,6 +37,7 @@ type work struct {
 	Config  kafkalog.Config
 	Spec    kernel.Spec
 	TopicID string
+	Build   string // of the binary that made the pipeline
 }
 
 // sliceFn turns chunks into slices. It is one DoFn for Slice and Publish: a partial never crosses a stage.
@@ -53,8 +56,15 @@ type sliceFn struct {
 // Setup opens the kernel and the log. Beam's workers in Go end without a Teardown, so both go with Setup's context, which
 // is the worker's.
 func (fn *sliceFn) Setup(ctx context.Context) (err error) {
+	return carry.Pack(fn.setup(ctx))
+}
+
+func (fn *sliceFn) setup(ctx context.Context) (err error) {
 	fn.open = map[int32]*Published{}
 	if err = json.Unmarshal(fn.Work, &fn.work); err != nil {
+		return err
+	}
+	if err = runner.CheckBuild(fn.work.Build); err != nil {
 		return err
 	}
 	if fn.log, err = kafkalog.Open(fn.work.Config); err != nil {
@@ -134,7 +144,7 @@ func (fn *sliceFn) ProcessElement(ctx context.Context, c *kafkalog.Chunk, emit f
 	}
 	rejects, err := fn.kernel.Add(ctx, c)
 	if err != nil {
-		return fmt.Errorf("slice %s %s: %w", c.Topic, c.Range, err)
+		return carry.Pack(fmt.Errorf("slice %s %s: %w", c.Topic, c.Range, err))
 	}
 	o.To = c.To
 	o.Records += int64(len(c.Records) - len(rejects))
@@ -149,7 +159,7 @@ func (fn *sliceFn) FinishBundle(ctx context.Context, emit func(Published)) error
 		return err
 	}
 	defer leave()
-	return fn.publish(ctx, emit)
+	return carry.Pack(fn.publish(ctx, emit))
 }
 
 // publish appends the slices of every partition.

@@ -11,19 +11,24 @@ import (
 )
 
 func newBatch(a *app) *cobra.Command {
-	return &cobra.Command{
+	var on engineFlags
+	cmd := &cobra.Command{
 		Use:   "batch [TOPIC...]",
 		Short: "Run one batch cycle: what is new in the log becomes Parquet and partials",
 		Long: `batch reads what no cycle has read yet, writes it as Parquet with the partials of every merged view, and commits one
-manifest a topic. Killed anywhere, the next cycle just works; of two at once one wins and the other says so.`,
+manifest a topic. Killed anywhere, the next cycle just works; of two at once one wins and the other says so. With --runner flink or
+spark the ranges are built there.`,
 		Example: `  millrace batch
-  millrace batch flights --json`,
-		RunE:              func(cmd *cobra.Command, args []string) error { return runBatch(cmd.Context(), a, args) },
+  millrace batch flights --json
+  millrace batch --runner spark --endpoint 127.0.0.1:8099`,
+		RunE:              func(cmd *cobra.Command, args []string) error { return runBatch(cmd.Context(), a, &on, args) },
 		ValidArgsFunction: a.complete((*project.Project).TopicNames, 0, false),
 	}
+	on.add(cmd)
+	return cmd
 }
 
-func runBatch(ctx context.Context, a *app, topics []string) error {
+func runBatch(ctx context.Context, a *app, on *engineFlags, topics []string) error {
 	e, err := a.engine(ctx)
 	if err != nil {
 		return err
@@ -32,11 +37,14 @@ func runBatch(ctx context.Context, a *app, topics []string) error {
 	if topics, err = e.topics(topics); err != nil {
 		return err
 	}
+	if e.batchOn, err = on.engine(&e.session.project.Config); err != nil {
+		return err
+	}
 	out := struct {
 		Topics []*batch.Report `json:"topics"`
 	}{Topics: []*batch.Report{}}
 	for _, name := range topics {
-		r, err := e.cycle(name).Cycle(ctx)
+		r, err := e.cycle(a, name).Cycle(ctx)
 		if err != nil {
 			return err
 		}
@@ -58,7 +66,7 @@ func runBatch(ctx context.Context, a *app, topics []string) error {
 }
 
 // cycle is the batch layer's input for a topic.
-func (e *engine) cycle(topic string) *batch.Input {
+func (e *engine) cycle(a *app, topic string) *batch.Input {
 	return &batch.Input{Log: e.log, Store: e.store, Topic: e.session.project.Topics[topic], Views: e.merged(topic), References: e.catalog.References,
-		Memory: e.session.project.Config.Memory, Scratch: e.scratch}
+		Memory: e.session.project.Config.Memory, Engine: e.batchOn, Scratch: e.scratch, Logger: a.logger()}
 }

@@ -42,7 +42,7 @@ func runFsck(ctx context.Context, a *app, repair bool) error {
 	}{Topics: []*batch.Findings{}}
 	left := 0
 	for _, name := range e.session.project.TopicNames() {
-		in := e.cycle(name)
+		in := e.cycle(a, name)
 		var f *batch.Findings
 		if repair {
 			f, err = in.Repair(ctx, time.Now())

@@ -29,7 +29,7 @@ type app struct {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, json: asksForJSON(args)}
 	root := newRoot(a)
-	root.SetArgs(args)
+	root.SetArgs(asWorker(args))
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -91,6 +91,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 environment (broker, s
 		newUp(a),
 		newBatch(a),
 		newSpeed(a),
+		newWorker(a),
 		newServe(a),
 		newQuery(a),
 		newVerify(a),

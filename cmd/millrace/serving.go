@@ -6,6 +6,7 @@ import (
 	"github.com/millrace/millrace/ingest"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/runner"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas/project"
@@ -14,14 +15,17 @@ import (
 
 // engine is a project ready to answer: its session, log, store and compiled views.
 type engine struct {
-	session  *session
-	log      *kafkalog.Log
-	store    store.Store
-	catalog  *catalog
-	compiler *views.Compiler
-	server   *serving.Server
-	scratch  string           // folder for temporary files; empty: the system's
-	producer *ingest.Producer // of the HTTP API; nil: there is none
+	session   *session
+	log       *kafkalog.Log
+	store     store.Store
+	catalog   *catalog
+	compiler  *views.Compiler
+	server    *serving.Server
+	scratch   string           // folder for temporary files; empty: the system's
+	speedOn   runner.Engine    // where the speed layer's pipelines run
+	batchOn   runner.Engine    // where the cycles run
+	savepoint string           // of Flink, that the speed layer goes on from
+	producer  *ingest.Producer // of the HTTP API; nil: there is none
 }
 
 // engine opens the project of -C for the layers. The caller closes it.
@@ -39,6 +43,12 @@ func (a *app) engine(ctx context.Context) (*engine, error) {
 }
 
 func (e *engine) open(ctx context.Context, a *app, p *project.Project) (err error) {
+	if e.speedOn, err = a.speedEngine(&engineFlags{}, &p.Config); err != nil {
+		return err
+	}
+	if e.batchOn, err = (&engineFlags{}).engine(&p.Config); err != nil {
+		return err
+	}
 	if e.session, err = a.connect(ctx, p); err != nil {
 		return err
 	}

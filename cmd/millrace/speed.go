@@ -16,7 +16,9 @@ import (
 )
 
 type speedOptions struct {
-	once bool
+	once      bool
+	savepoint string
+	engine    engineFlags
 }
 
 func newSpeed(a *app) *cobra.Command {
@@ -26,13 +28,19 @@ func newSpeed(a *app) *cobra.Command {
 		Short: "Run the speed layer: publish slices of every merged view as records come in",
 		Long: `speed follows the topics with Beam pipelines and publishes slices, partials of what no batch cycle has read yet, until a
 signal ends it. It goes on from what was published. Answers are the same without it; they cost less with it.
-"millrace up" runs it too: this verb is for a process of its own beside a Kafka cluster.`,
+"millrace up" runs it too: this verb is for a process of its own beside a Kafka cluster.
+
+On Flink (--runner flink) the pipelines run there, and this process starts and watches them; a signal cancels them. Spark
+cannot follow a log: with "runner: spark" in millrace.yaml the speed layer runs in this process.`,
 		Example: `  millrace speed
-  millrace speed flights --once      # up to the log's end of now`,
+  millrace speed flights --once      # up to the log's end of now
+  millrace speed --runner flink --endpoint 127.0.0.1:8099 --rest 127.0.0.1:8081`,
 		RunE:              func(cmd *cobra.Command, args []string) error { return runSpeed(cmd.Context(), a, o, args) },
 		ValidArgsFunction: a.complete((*project.Project).TopicNames, 0, false),
 	}
 	cmd.Flags().BoolVar(&o.once, "once", false, "end when slices reach the end that the log has at the start")
+	cmd.Flags().StringVar(&o.savepoint, "from-savepoint", "", "go on from a savepoint of Flink, which \"pipelines drain\" printed; needs one TOPIC")
+	o.engine.add(cmd)
 	return cmd
 }
 
@@ -45,6 +53,12 @@ func runSpeed(ctx context.Context, a *app, o *speedOptions, named []string) erro
 	topics, err := e.topics(named)
 	if err != nil {
 		return err
+	}
+	if e.speedOn, err = a.speedEngine(&o.engine, &e.session.project.Config); err != nil {
+		return err
+	}
+	if e.savepoint = o.savepoint; e.savepoint != "" && (e.speedOn.Runner != project.Flink || len(named) != 1) {
+		return &schemas.Problem{Kind: schemas.Usage, Message: "a savepoint is of one pipeline at Flink", Hint: "name the topic, and Flink as the runner: millrace speed TOPIC --runner flink --from-savepoint PATH"}
 	}
 	if e.session.up != nil && !o.once {
 		return &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("`millrace up`, process %d, runs the speed layer here", e.session.up.PID),
@@ -105,7 +119,7 @@ func (e *engine) merged(topic string) []*views.View {
 // slicing is the speed layer's input for a topic.
 func (e *engine) slicing(a *app, topic string) *speed.Input {
 	return &speed.Input{Log: e.log, Store: e.store, Topic: e.session.project.Topics[topic], Views: e.merged(topic), References: e.catalog.References,
-		Memory: e.session.project.Config.Memory, Logger: a.logger()}
+		Memory: e.session.project.Config.Memory, Engine: e.speedOn, Savepoint: e.savepoint, Logger: a.logger()}
 }
 
 // lookEvery is how often the project's files are looked at for changes.

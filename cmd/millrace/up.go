@@ -103,7 +103,7 @@ func (a *app) cycles(ctx context.Context, l *live) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
-			if err := cycleAll(ctx, l); err != nil && ctx.Err() == nil {
+			if err := a.cycleAll(ctx, l); err != nil && ctx.Err() == nil {
 				a.logger().Error("batch cycle", "error", err)
 			}
 		}
@@ -112,13 +112,13 @@ func (a *app) cycles(ctx context.Context, l *live) error {
 
 // cycleAll runs one cycle a topic, of the project as its files are now. A topic that fails does not keep the others from
 // theirs.
-func cycleAll(ctx context.Context, l *live) error {
+func (a *app) cycleAll(ctx context.Context, l *live) error {
 	e, err := l.engine(ctx)
 	if err != nil {
 		return err
 	}
 	for _, name := range e.session.project.TopicNames() {
-		r, cerr := e.cycle(name).Cycle(ctx)
+		r, cerr := e.cycle(a, name).Cycle(ctx)
 		if err = errors.Join(err, cerr); r == nil {
 			continue
 		}

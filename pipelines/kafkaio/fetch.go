@@ -15,6 +15,52 @@ import (
 // worker no longer uses is not told so while the worker lives.
 const abandoned = time.Minute
 
+// ahead are the fetchers between two bundles, of every source in this process. Several restrictions take turns in one
+// worker, and a worker has several instances of a DoFn, any of which may get a restriction's next bundle: so the fetchers
+// belong to neither. There is at most one for each restriction of a worker.
+var ahead = waiting{at: map[seat]*fetchers{}}
+
+// seat is one restriction at one worker.
+type seat struct {
+	worker     <-chan struct{} // closed when the worker ends
+	source     uint64
+	partitions string
+}
+
+type waiting struct {
+	mu sync.Mutex
+	at map[seat]*fetchers
+}
+
+// take removes the fetchers from a seat, nil if there are none.
+func (w *waiting) take(s seat) *fetchers {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := w.at[s]
+	delete(w.at, s)
+	return f
+}
+
+// put leaves fetchers at a seat for as long as they live. Those of an older attempt that sit there end.
+func (w *waiting) put(s seat, f *fetchers) {
+	w.mu.Lock()
+	old := w.at[s]
+	w.at[s] = f
+	w.mu.Unlock()
+	if old != nil {
+		old.stop()
+	}
+	f.once.Do(func() {
+		context.AfterFunc(f.ctx, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.at[s] == f {
+				delete(w.at, s)
+			}
+		})
+	})
+}
+
 // fetched is a chunk, or why there are no more.
 type fetched struct {
 	chunk *kafkalog.Chunk
@@ -29,6 +75,7 @@ type fetchers struct {
 	ctx    context.Context // ends with the fetchers
 	cancel context.CancelFunc
 	done   sync.WaitGroup
+	once   sync.Once // for what is done when they are first kept
 }
 
 // follow starts to read a restriction; life is the worker's context.

@@ -87,7 +87,7 @@ func TestReadBounded(t *testing.T) {
 				}
 				beam.ParDo0(s, &collectFn{}, chunks)
 				beam.ParDo0(s, drop, beam.Reshuffle(s, beam.ParDo(s, endOf, chunks)))
-				if err := runner.Run(t.Context(), p, t.Name()); err != nil {
+				if err := runner.Run(t.Context(), p, runner.Options{Name: t.Name()}); err != nil {
 					t.Fatal(err)
 				}
 				if len(seen.values) != want {
@@ -189,7 +189,7 @@ func TestFollowEndsWithItsContext(t *testing.T) {
 	beam.ParDo0(s, drop, beam.Reshuffle(s, beam.ParDo(s, endOf, chunks)))
 	context.AfterFunc(t.Context(), cancel)
 	ended := make(chan error, 1)
-	go func() { ended <- runner.Run(ctx, p, t.Name()) }()
+	go func() { ended <- runner.Run(ctx, p, runner.Options{Name: t.Name()}) }()
 	cancel()
 	if err := <-ended; err == nil {
 		t.Error("it ended without an error")

@@ -3,6 +3,7 @@ package kafkaio
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/mtime"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/sdf"
 
+	"github.com/millrace/millrace/pipelines/carry"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
 )
@@ -45,16 +47,16 @@ func Read(s beam.Scope, o Options) beam.PCollection {
 	if o.Spread {
 		in = beam.Reshuffle(s, in)
 	}
-	return beam.ParDo(s, &readFn{Options: o}, in)
+	return beam.ParDo(s, &readFn{Options: o, Source: rand.Uint64()}, in)
 }
 
 // readFn is the splittable DoFn.
 type readFn struct {
 	Options Options
+	Source  uint64 // another for each Read
 
-	life     context.Context // ends with the worker
-	log      *kafkalog.Log
-	fetchers *fetchers
+	life context.Context // ends with the worker
+	log  *kafkalog.Log
 }
 
 func (fn *readFn) CreateInitialRestriction(source Restriction) Restriction { return source }
@@ -100,27 +102,28 @@ func (fn *readFn) Setup(ctx context.Context) (err error) {
 
 // ProcessElement emits chunks for the length of a bundle.
 func (fn *readFn) ProcessElement(ctx context.Context, w *watermark, rt *sdf.LockRTracker, _ Restriction, emit func(beam.EventTime, *kafkalog.Chunk)) (sdf.ProcessContinuation, error) {
-	rest := rt.GetRestriction().(Restriction)
-	f := fn.resume(rest)
+	f := fn.resume(rt.GetRestriction().(Restriction))
 	over := time.NewTimer(fn.Options.Bundle)
 	defer over.Stop()
 	latest := map[int32]int64{} // of each partition's last chunk
 	for !f.at.done() {
 		select {
 		case <-ctx.Done():
+			f.stop()
 			return sdf.StopProcessing(), ctx.Err()
 		case <-over.C:
 			w.advance(latest)
+			fn.keep(f)
 			return sdf.ResumeProcessingIn(0), nil
 		case got := <-f.out:
 			if got.err != nil {
-				fn.drop()
-				return sdf.StopProcessing(), fmt.Errorf("kafkaio: %w", got.err)
+				f.stop()
+				return sdf.StopProcessing(), carry.Pack(fmt.Errorf("kafkaio: %w", got.err))
 			}
 			c := got.chunk
 			if !rt.TryClaim(position{c.Partition, c.To}) {
 				c.Release()
-				fn.drop() // they are ahead of what the residual begins with
+				f.stop() // they are ahead of what the residual begins with
 				return sdf.StopProcessing(), rt.GetError()
 			}
 			f.take(c.Range)
@@ -132,7 +135,7 @@ func (fn *readFn) ProcessElement(ctx context.Context, w *watermark, rt *sdf.Lock
 			emit(at, c)
 		}
 	}
-	fn.drop()
+	f.stop()
 	w.advance(latest)
 	return sdf.StopProcessing(), nil
 }
@@ -148,19 +151,25 @@ func (w *watermark) advance(latest map[int32]int64) {
 	w.millis = max(w.millis, least-least%1000)
 }
 
-// resume goes on with the fetchers of the bundle before if the restriction begins where they are.
+// resume goes on with the fetchers that a bundle before has left, if the restriction begins where they are.
 func (fn *readFn) resume(r Restriction) *fetchers {
-	if fn.fetchers != nil && (fn.fetchers.ctx.Err() != nil || !slices.Equal(fn.fetchers.at.Ranges, r.Ranges)) {
-		fn.drop()
+	if f := ahead.take(fn.seat(r)); f != nil {
+		if f.ctx.Err() == nil && slices.Equal(f.at.Ranges, r.Ranges) {
+			return f
+		}
+		f.stop()
 	}
-	if fn.fetchers == nil {
-		o := fn.Options
-		fn.fetchers = follow(fn.life, fn.log, o.Topic, r, kafkalog.ReadOptions{Want: o.Want, MaxBytes: o.MaxBytes, MinBytes: o.MinBytes, MaxWait: o.MaxWait})
-	}
-	return fn.fetchers
+	o := fn.Options
+	return follow(fn.life, fn.log, o.Topic, r, kafkalog.ReadOptions{Want: o.Want, MaxBytes: o.MaxBytes, MinBytes: o.MinBytes, MaxWait: o.MaxWait})
 }
 
-func (fn *readFn) drop() {
-	fn.fetchers.stop()
-	fn.fetchers = nil
+// keep leaves the fetchers to the restriction's next bundle, which another instance of the DoFn may get.
+func (fn *readFn) keep(f *fetchers) { ahead.put(fn.seat(f.at), f) }
+
+func (fn *readFn) seat(r Restriction) seat {
+	s := seat{worker: fn.life.Done(), source: fn.Source}
+	for _, p := range r.Ranges {
+		s.partitions += fmt.Sprint(p.Partition, " ")
+	}
+	return s
 }

@@ -1,164 +1,119 @@
-// Package runner submits Beam pipelines and waits for their end. Prism, the Beam runner in Go, runs them in this process:
-// its job server is started once, at a free port of the loopback interface, and each pipeline gets a worker of its own.
-// Prism and the SDK log to slog's default logger, much of it when a pipeline is cancelled; what a pipeline failed with is
-// in Run's error.
 package runner
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/graphx"
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
-	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/options/resource"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/prism"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/universal/extworker"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/universal/runnerlib"
-	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/millrace/millrace/schemas"
 )
 
 // ending is how long a cancelled pipeline may take to end.
-const ending = 5 * time.Second
+const ending = 15 * time.Second
 
-// Run submits a pipeline under a name and returns when it is done. When ctx ends the pipeline is cancelled, and the
-// context's error returned. Concurrency: safe. Errors: the text of the DoFn's error that failed the pipeline.
-func Run(ctx context.Context, p *beam.Pipeline, name string) error {
-	client, err := server()
-	if err != nil {
-		return fmt.Errorf("run %s: start prism: %w", name, err)
+// Stopped is the error of a pipeline that somebody has ended at the engine: it did not fail, and nobody should start it
+// again unasked.
+type Stopped struct {
+	State     string // cancelled or drained
+	Savepoint string // where its state is, if Flink kept it
+}
+
+func (s *Stopped) Error() string {
+	if s.Savepoint != "" {
+		return "the pipeline was " + s.State + " at the engine; its state is in " + s.Savepoint
 	}
-	// The worker outlives ctx, so that a pipeline that is cancelled ends in order.
-	worker, err := extworker.StartLoopback(context.WithoutCancel(ctx), 0)
-	if err != nil {
-		return fmt.Errorf("run %s: start a worker: %w", name, err)
-	}
-	defer func() { _ = worker.Stop(context.WithoutCancel(ctx)) }() // it does not fail
-	id, err := submit(ctx, client, p, name, worker)
-	if err != nil {
-		return fmt.Errorf("run %s: %w", name, err)
-	}
-	stop := context.AfterFunc(ctx, func() {
-		// An error shows in the job's state, which wait reads.
-		_, _ = client.Cancel(context.WithoutCancel(ctx), &jobpb.CancelJobRequest{JobId: id})
-	})
-	defer stop()
-	if err := wait(ctx, client, id); err != nil {
-		return fmt.Errorf("run %s: %w", name, err)
+	return "the pipeline was " + s.State + " at the engine"
+}
+
+// Run submits a pipeline and returns when it is done. When ctx ends the pipeline is cancelled, and the context's error
+// returned. On Flink an older job of the pipeline's name is cancelled before. Concurrency: safe. Errors: the error of the
+// DoFn that failed the pipeline; a *Stopped; a Problem of kind Environment if the engine is out of reach.
+func Run(ctx context.Context, p *beam.Pipeline, o Options) error {
+	if err := run(ctx, p, &o); err != nil {
+		return fmt.Errorf("run %s: %w", o.Name, err)
 	}
 	return nil
 }
 
-// submit hands the pipeline to the job server and returns the job's id.
-func submit(ctx context.Context, client jobpb.JobServiceClient, p *beam.Pipeline, name string, worker *extworker.Loopback) (string, error) {
-	edges, _, err := p.Build()
-	if err != nil {
-		return "", fmt.Errorf("build: %w", err)
-	}
-	env, err := graphx.CreateEnvironment(ctx, graphx.URNEnvExternal, worker.EnvironmentConfig)
-	if err != nil {
-		return "", err
-	}
-	proto, err := graphx.Marshal(edges, &graphx.Options{Environment: env, PipelineResourceHints: resource.NewHints()})
-	if err != nil {
-		return "", fmt.Errorf("marshal: %w", err)
-	}
-	binary, err := emptyBinary(proto)
-	if err != nil {
-		return "", err
-	}
-	defer os.Remove(binary)
-	options, err := structpb.NewStruct(map[string]any{
-		"beam:option:app_name:v1":    name,
-		"beam:option:go_options:v1":  map[string]any{"options": map[string]any{}},
-		"beam:option:experiments:v1": []any{"beam_fn_api"},
-	})
-	if err != nil {
-		return "", err
-	}
-	prepared, err := client.Prepare(ctx, &jobpb.PrepareJobRequest{Pipeline: proto, PipelineOptions: options, JobName: name})
-	if err != nil {
-		return "", fmt.Errorf("prepare: %w", err)
-	}
-	token, err := runnerlib.Stage(ctx, prepared.PreparationId, prepared.GetArtifactStagingEndpoint().GetUrl(), binary, prepared.StagingSessionToken)
-	if err != nil {
-		return "", fmt.Errorf("stage: %w", err)
-	}
-	started, err := client.Run(ctx, &jobpb.RunJobRequest{PreparationId: prepared.PreparationId, RetrievalToken: token})
-	if err != nil {
-		return "", fmt.Errorf("start: %w", err)
-	}
-	return started.JobId, nil
-}
-
-// emptyBinary is the worker binary a job must name: the worker is this process, so nothing needs to be sent.
-func emptyBinary(proto *pipepb.Pipeline) (string, error) {
-	f, err := os.CreateTemp("", "millrace-worker-*")
-	if err != nil {
-		return "", err
-	}
-	if err := errors.Join(f.Close(), runnerlib.UpdateGoEnvironmentWorker(f.Name(), proto)); err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
-	}
-	return f.Name(), nil
-}
-
-// wait follows a job to its end.
-func wait(ctx context.Context, client jobpb.JobServiceClient, id string) error {
-	messages, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(ending, cancel) })()
-	stream, err := client.GetMessageStream(messages, &jobpb.JobMessagesRequest{JobId: id})
+func run(ctx context.Context, p *beam.Pipeline, o *Options) error {
+	conn, err := o.Engine.connect(ctx)
 	if err != nil {
 		return err
 	}
-	why, failed := "", false
-	for {
-		m, err := stream.Recv()
-		if err != nil && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if errors.Is(err, io.EOF) {
-			return errors.New("the job's messages ended without its error: " + why)
-		}
-		if err != nil {
+	defer conn.Close()
+	var flink *rest
+	var before map[string]bool
+	if o.Engine.Rest != "" {
+		flink = newRest(o.Engine.Rest)
+		if before, err = flink.makeRoom(ctx, o); err != nil {
 			return err
 		}
-		if text := m.GetMessageResponse(); text.GetImportance() >= jobpb.JobMessage_JOB_MESSAGE_ERROR {
-			why = text.GetMessageText()
-		}
-		switch m.GetStateResponse().GetState() {
-		case jobpb.JobState_DONE, jobpb.JobState_DRAINED:
-			return ctx.Err()
-		case jobpb.JobState_CANCELLED:
-			return cmp.Or(ctx.Err(), errors.New("the job was cancelled"))
-		case jobpb.JobState_FAILED:
-			failed = true
-		}
-		if failed && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if failed && why != "" { // the two come in either order
-			return errors.New(cause(why))
-		}
+	}
+	env, release, err := o.Engine.environment(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	j := &job{client: conn.client, flink: flink, before: before, o: o}
+	if j.id, err = submit(ctx, conn.client, p, o, env); err != nil {
+		return err
+	}
+	return j.follow(ctx)
+}
+
+// connection is a client of a Beam job server.
+type connection struct {
+	client jobpb.JobServiceClient
+	conn   *grpc.ClientConn // nil: the server is in this process
+}
+
+// Close ends it.
+func (c *connection) Close() {
+	if c.conn != nil {
+		_ = c.conn.Close() // nothing is under way
 	}
 }
 
-// cause is the innermost of the errors that the SDK has wrapped in descriptions of its plan.
-func cause(text string) string {
-	const mark = "caused by:"
-	if i := strings.LastIndex(text, mark); i >= 0 {
-		text = text[i+len(mark):]
+// reach is how long an engine may take to answer.
+const reach = 10 * time.Second
+
+// connect reaches the engine's job server.
+func (e *Engine) connect(ctx context.Context) (*connection, error) {
+	if !e.Remote() {
+		client, err := server()
+		if err != nil {
+			return nil, fmt.Errorf("start prism: %w", err)
+		}
+		return &connection{client: client}, nil
 	}
-	return strings.TrimSpace(text)
+	conn, err := grpc.NewClient(e.Endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+	if err != nil {
+		return nil, e.unreachable(err)
+	}
+	c := &connection{jobpb.NewJobServiceClient(conn), conn}
+	ctx, cancel := context.WithTimeout(ctx, reach)
+	defer cancel()
+	if _, err := c.client.GetJobs(ctx, &jobpb.GetJobsRequest{}); err != nil {
+		c.Close()
+		return nil, e.unreachable(err)
+	}
+	return c, nil
+}
+
+func (e *Engine) unreachable(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the %s job server at %s does not answer", e.Runner, e.Endpoint), Err: err,
+		Hint: "start it, or set endpoint: in millrace.yaml or --endpoint to where Beam's job server listens"}
 }
 
 // server is prism's job service in this process.

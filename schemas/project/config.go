@@ -14,8 +14,9 @@ type Config struct {
 	Store    string   // an absolute folder
 	Listen   string   // host:port of the HTTP server
 	Batch    Batch
-	Runner   string // the Beam runner: prism
+	Runner   string // the Beam runner: prism, flink or spark
 	Endpoint string // host:port of the runner's job server, empty for prism
+	Engine   Engine
 	Kafka    Kafka
 	Memory   string // what one engine may take, in DuckDB's spelling: 256MiB
 }
@@ -39,7 +40,7 @@ func Defaults(dir string) Config {
 		Store:  filepath.Join(dir, "data"),
 		Listen: "127.0.0.1:7171",
 		Batch:  Batch{Every: 5 * time.Minute},
-		Runner: "prism",
+		Runner: Prism,
 		Kafka:  Kafka{Listen: "127.0.0.1:0"},
 		Memory: "256MiB",
 	}
@@ -50,7 +51,7 @@ var size = regexp.MustCompile(`^[1-9][0-9]*(\.[0-9]+)? ?([KMGT]i?)?B$`)
 // parseConfig reads millrace.yaml.
 func (f *form) parseConfig(dir string, text []byte) Config {
 	c := Defaults(dir)
-	s := f.parse(text, "brokers", "store", "listen", "batch", "runner", "endpoint", "kafka", "memory")
+	s := f.parse(text, "brokers", "store", "listen", "batch", "runner", "endpoint", "engine", "kafka", "memory")
 	s.brokers(&c)
 
 	s.text("store", &c.Store)
@@ -66,22 +67,11 @@ func (f *form) parseConfig(dir string, text []byte) Config {
 
 	s.text("listen", &c.Listen)
 	s.address("listen", c.Listen)
-	s.text("endpoint", &c.Endpoint)
 	if batch, ok := s.section("batch", "every"); ok {
 		batch.duration("every", &c.Batch.Every)
 	}
 
-	s.text("runner", &c.Runner)
-	switch c.Runner {
-	case "prism":
-		if c.Endpoint != "" {
-			s.report("endpoint", "remove it: prism runs in process", "runner prism has no job server")
-		}
-	case "flink", "spark":
-		s.report("runner", "use prism, which runs in process", "runner %s is not supported yet", c.Runner)
-	default:
-		s.report("runner", nearest(c.Runner, []string{"prism", "flink", "spark"}), "unknown runner %q", c.Runner)
-	}
+	s.engine(&c)
 
 	if kafka, ok := s.section("kafka", "listen", "tls", "sasl"); ok {
 		for _, key := range []string{"tls", "sasl"} {
@@ -122,13 +112,17 @@ func (s section) brokers(c *Config) {
 
 // address reports a text that is not host:port.
 func (s section) address(key, text string) bool {
-	host, port, err := net.SplitHostPort(text)
-	_, perr := net.LookupPort("tcp", port)
-	if err == nil && perr == nil && port != "" && !strings.ContainsAny(host, " /,") && (key != "brokers" || host != "") {
+	if isAddress(text) && (key != "brokers" || !strings.HasPrefix(text, ":")) {
 		return true
 	}
 	s.report(key, "write host:port, such as 127.0.0.1:9092", "want an address, not %q", text)
 	return false
+}
+
+func isAddress(text string) bool {
+	host, port, err := net.SplitHostPort(text)
+	_, perr := net.LookupPort("tcp", port)
+	return err == nil && perr == nil && port != "" && !strings.ContainsAny(host, " /,")
 }
 
 // within resolves a path of the project against its folder.

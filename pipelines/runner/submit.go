@@ -1,0 +1,75 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/graphx"
+	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/options/resource"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/universal/runnerlib"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// submit hands the pipeline to the job server and returns the job's id.
+func submit(ctx context.Context, client jobpb.JobServiceClient, p *beam.Pipeline, o *Options, env *pipepb.Environment) (string, error) {
+	edges, _, err := p.Build()
+	if err != nil {
+		return "", fmt.Errorf("build: %w", err)
+	}
+	proto, err := graphx.Marshal(edges, &graphx.Options{Environment: env, PipelineResourceHints: resource.NewHints()})
+	if err != nil {
+		return "", fmt.Errorf("marshal: %w", err)
+	}
+	binary, err := emptyBinary(proto)
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(binary)
+	options, err := o.pipelineOptions()
+	if err != nil {
+		return "", err
+	}
+	prepared, err := client.Prepare(ctx, &jobpb.PrepareJobRequest{Pipeline: proto, PipelineOptions: options, JobName: o.job()})
+	if err != nil {
+		return "", fmt.Errorf("prepare: %w", err)
+	}
+	token, err := runnerlib.Stage(ctx, prepared.PreparationId, prepared.GetArtifactStagingEndpoint().GetUrl(), binary, prepared.StagingSessionToken)
+	if err != nil {
+		return "", fmt.Errorf("stage: %w", err)
+	}
+	started, err := client.Run(ctx, &jobpb.RunJobRequest{PreparationId: prepared.PreparationId, RetrievalToken: token})
+	if err != nil {
+		return "", fmt.Errorf("start: %w", err)
+	}
+	return started.JobId, nil
+}
+
+func (o *Options) pipelineOptions() (*structpb.Struct, error) {
+	all := map[string]any{
+		option("app_name"):    o.job(),
+		option("job_name"):    o.job(),
+		option("go_options"):  map[string]any{"options": map[string]any{}},
+		option("experiments"): []any{"beam_fn_api"},
+	}
+	for name, value := range o.settings() {
+		all[option(name)] = value
+	}
+	return structpb.NewStruct(all)
+}
+
+// emptyBinary is the worker binary a job must name: workers are millrace processes, so nothing needs to be sent.
+func emptyBinary(proto *pipepb.Pipeline) (string, error) {
+	f, err := os.CreateTemp("", "millrace-worker-*")
+	if err != nil {
+		return "", err
+	}
+	if err := errors.Join(f.Close(), runnerlib.UpdateGoEnvironmentWorker(f.Name(), proto)); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}
