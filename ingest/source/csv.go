@@ -38,6 +38,7 @@ func newCSV(path string, l *lines, o Options, c closers) (Source, error) {
 	if o.Format == TSV {
 		s.comma = '\t'
 	}
+	l.comma = s.comma
 	for {
 		state, err := s.read()
 		if errors.Is(err, io.EOF) {
@@ -106,25 +107,27 @@ const (
 func (s *csv) read() (rowState, error) {
 	s.row, s.cells = s.row[:0], s.cells[:0]
 	pos, over := 0, int64(0)
+	at := cellStart // where the line before ended
 	for {
+		s.lines.at = at
 		line, err := s.lines.next()
-		if errors.Is(err, io.EOF) && (len(s.row) > 0 || over > 0) {
-			if over > 0 {
-				return rowOpen, &TooLongError{Size: over, Limit: s.limit}
-			}
+		size := int64(len(line))
+		tooLong, isLong := err.(*TooLongError) //nolint:errorlint // lines returns it as it is
+		switch {
+		case errors.Is(err, io.EOF) && over > 0:
+			return rowOpen, &TooLongError{Size: over, Limit: s.limit}
+		case errors.Is(err, io.EOF) && len(s.row) > 0:
 			return rowOpen, nil
-		}
-		if tooLong, ok := err.(*TooLongError); ok && len(s.row) > 0 { //nolint:errorlint // lines returns it as it is
-			over += int64(len(s.row)) + tooLong.Size
-			s.row, s.cells = s.row[:0], s.cells[:0]
-			return rowBad, &TooLongError{Size: over, Limit: s.limit}
-		}
-		if err != nil {
+		case isLong:
+			size, at = tooLong.Size, s.lines.at
+			over, s.row, s.cells = over+int64(len(s.row)), s.row[:0], s.cells[:0]
+		case err != nil:
 			return rowBad, err
+		case over > 0:
+			at = at.after(line, s.comma)
 		}
-		if over > 0 { // only the quotes count now
-			over += int64(len(line))
-			if bytes.Count(line, []byte{'"'})%2 == 1 {
+		if isLong || over > 0 {
+			if over += size; at != cellQuoted {
 				return rowBad, &TooLongError{Size: over, Limit: s.limit}
 			}
 			continue
@@ -134,10 +137,39 @@ func (s *csv) read() (rowState, error) {
 		if pos, state = s.parse(pos); state != rowOpen {
 			return state, nil
 		}
+		at = cellQuoted
 		if int64(len(s.row)) > s.limit {
 			over, s.row = int64(len(s.row)), s.row[:0]
 		}
 	}
+}
+
+// cellState is a place in a row that is not kept: where its row ends must be known all the same.
+type cellState int
+
+const (
+	cellStart cellState = iota
+	cellPlain
+	cellQuoted
+	cellClosing // after a quote in a quoted cell: its end, or the first of two
+)
+
+// after is the place after more text of the row.
+func (at cellState) after(text []byte, comma byte) cellState {
+	for _, c := range text {
+		switch {
+		case at == cellQuoted && c == '"':
+			at = cellClosing
+		case at == cellQuoted:
+		case c == '"' && at != cellPlain:
+			at = cellQuoted
+		case c == comma:
+			at = cellStart
+		default:
+			at = cellPlain
+		}
+	}
+	return at
 }
 
 // parse goes on at pos, the start of a cell, or inside the quoted cell that is last in s.cells (then to is -1).

@@ -14,6 +14,9 @@ type lines struct {
 	n     int64  // of the line last read
 	long  []byte // a line longer than the reader's buffer
 	begun bool
+
+	comma byte      // of CSV; 0: the lines are of another format
+	at    cellState // of CSV: where a line begins, and where it ended if it was over the limit
 }
 
 const readBuffer = 1 << 20
@@ -45,6 +48,7 @@ func (l *lines) next() ([]byte, error) {
 		return nil, err
 	}
 	if size := int64(len(trimEnd(line))); size > l.limit {
+		l.pass(line)
 		return nil, &TooLongError{Size: size, Limit: l.limit}
 	}
 	return line, nil
@@ -54,9 +58,12 @@ func (l *lines) next() ([]byte, error) {
 func (l *lines) rest(line []byte) ([]byte, error) {
 	l.long = append(l.long[:0], line...)
 	size := int64(len(line))
+	begin := l.at
+	l.pass(line)
 	for {
 		more, err := l.r.ReadSlice('\n')
 		size += int64(len(more))
+		l.pass(more)
 		if size <= l.limit+2 { // the end of the line does not count
 			l.long = append(l.long, more...)
 		}
@@ -67,8 +74,16 @@ func (l *lines) rest(line []byte) ([]byte, error) {
 		case size > l.limit+2:
 			return nil, &TooLongError{Size: size - int64(len(more)-len(trimEnd(more))), Limit: l.limit}
 		default:
+			l.at = begin // next may find it too long yet
 			return l.long, nil
 		}
+	}
+}
+
+// pass moves at over text that is not kept.
+func (l *lines) pass(text []byte) {
+	if l.comma != 0 {
+		l.at = l.at.after(text, l.comma)
 	}
 }
 

@@ -111,6 +111,24 @@ func TestCSV(t *testing.T) {
 			t.Fatalf("row %d: got %.200v, want %.200v", i, got[min(i, len(got)-1):], want[min(i, len(want)-1):])
 		}
 	}
+	long, huge := strings.Repeat("q", 1100), strings.Repeat("q", 3<<20)
+	for name, row := range map[string]string{
+		"a line over the limit opens a cell":              "1,\"" + long + "\n2,3\nend\",4",
+		"one that is longer than the buffer":              "1,\"" + huge + "\n2,3\n\",4",
+		"one within a cell":                               "1,\"a\n" + long + "\n2,3\n\",4",
+		"two within a cell":                               "1,\"a\n" + long + "\n" + huge + "\n2,3\n\",4",
+		"one that closes the cell and opens the next":     "1,\"a\n" + long + "\",\"\n2,3\n\",4",
+		"doubled quotes":                                  "1,\"a\n" + long + "\"\"\n2,3\n\"\"\n\",4",
+		"quotes in a cell without quotes":                 "1," + long + "\"x",
+		"a cell that is closed":                           "\"1\"," + long,
+		"an over-long line that is the last of its row":   "1,\"a\n" + long + "\"",
+		"a row over the limit with a quote in plain text": "\"" + strings.Repeat("q", 600) + "\n" + strings.Repeat("q", 600) + "\",a\"b",
+	} {
+		got := read(t, "a,b,c\n"+row+"\n7,8\n", o)
+		if len(got) != 2 || got[0].text != "over" || got[1].text != `{"a":"7","b":"8"}` {
+			t.Errorf("%s: %.200v", name, got)
+		}
+	}
 	for _, r := range got[:4] {
 		if !json.Valid([]byte(r.text)) {
 			t.Errorf("not JSON: %s", r.text)
