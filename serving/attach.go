@@ -220,7 +220,7 @@ func (q *question) addRaw(ctx context.Context, k *kernel.Kernel, p *pinned, rang
 // readRaw runs the log's records in the ranges through the kernel.
 func (q *question) readRaw(ctx context.Context, k *kernel.Kernel, p *pinned, ranges []schemas.Range, want kafkalog.Want, reject func(*schemas.Reject) error) (n Counts, err error) {
 	for _, r := range ranges {
-		reader := q.server.log.Read(p.topic.Name, r, kafkalog.ReadOptions{Want: want, MaxBytes: q.server.opts.FetchBytes})
+		reader := q.server.log.Read(p.topic.Name, r, kafkalog.ReadOptions{Want: want, MaxBytes: q.server.opts.FetchBytes, TopicID: p.id})
 		for {
 			chunk, err := reader.Next(ctx)
 			if errors.Is(err, io.EOF) {

@@ -35,7 +35,7 @@ type Input struct {
 // Plan is where the pipeline begins.
 type Plan struct {
 	TopicID string
-	Ranges  []schemas.Range // one a partition, to kafkaio.Follow
+	Ranges  []schemas.Range // one for each partition that the topic had, to kafkaio.Follow
 	Lag     int64           // offsets above the frontier that some view has no slice for: a question reads them raw
 }
 
@@ -113,14 +113,14 @@ func (in *Input) Trim(ctx context.Context) error {
 	return slicelog.Trim(ctx, in.Log, in.Topic.Name, info.ID, m.Frontier)
 }
 
-// prepare makes the topic of the slices, with a partition for each of the topic's.
+// prepare makes the topic of the slices, with a partition for each of the topic's, and adds those that came since.
 func (in *Input) prepare(ctx context.Context) error {
 	info, err := in.Log.Topic(ctx, in.Topic.Name)
 	if err != nil {
 		return fmt.Errorf("slices of %s: %w", in.Topic.Name, err)
 	}
 	name := slice.Topic(in.Topic.Name)
-	if _, err := in.Log.Topic(ctx, name); !errors.Is(err, kafkalog.ErrNoTopic) {
+	if err := in.Log.Grow(ctx, name, info.Partitions); !errors.Is(err, kafkalog.ErrNoTopic) {
 		return err
 	}
 	return in.Log.CreateTopic(ctx, name, int(info.Partitions), map[string]string{"segment.bytes": segmentBytes})

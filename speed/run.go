@@ -34,10 +34,12 @@ const (
 	trimEvery  = time.Minute      // old slices are dropped that often
 	restMin    = time.Second      // before a pipeline that failed is started again
 	restMax    = 30 * time.Second // at most, when it fails again and again
+	lookEvery  = 3 * time.Second  // for partitions that are new, or another topic of the name
 )
 
 // Run publishes slices until ctx ends, and then returns its error. A pipeline that fails, because a broker is away for
-// example, is reported to the log and started again from what was published: the answers do not depend on it.
+// example, is reported to the log and started again from what was published: the answers do not depend on it. So is one
+// whose topic has got partitions or was deleted and made again.
 func (in *Input) Run(ctx context.Context) error {
 	rest := restMin
 	for {
@@ -45,6 +47,11 @@ func (in *Input) Run(ctx context.Context) error {
 		err := in.run(ctx, kafkaio.Follow)
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, errChanged) {
+			in.Logger.InfoContext(ctx, "the speed layer begins anew, with the topic as it is now", "topic", in.Topic.Name)
+			rest = restMin
+			continue
 		}
 		if err == nil {
 			err = errStopped
@@ -84,12 +91,39 @@ func (in *Input) run(ctx context.Context, to int64) error {
 	if err := in.build(s, plan.TopicID, ranges); err != nil {
 		return err
 	}
-	trimming, stop := context.WithCancel(ctx)
-	defer stop()
-	go in.keepTrimmed(trimming)
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go in.keepTrimmed(running)
+	go in.hint(running, plan)
+	if to == kafkaio.Follow {
+		go in.watch(running, plan, stop)
+	}
 	o := runner.Options{Name: "speed-" + in.Topic.Name, Project: in.Store.URL(), Engine: in.Engine, Streaming: to == kafkaio.Follow,
 		Savepoint: in.Savepoint, Logger: in.Logger}
-	return runner.Run(ctx, p, o)
+	err = runner.Run(running, p, o)
+	if cause := context.Cause(running); errors.Is(cause, errChanged) {
+		return cause
+	}
+	return err
+}
+
+// watch ends the pipeline when the topic is not the one that was planned for any more. That it is missing ends nothing: the
+// pipeline notices by itself.
+func (in *Input) watch(ctx context.Context, plan *Plan, end context.CancelCauseFunc) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			info, err := in.Log.Topic(ctx, in.Topic.Name)
+			if err == nil && (info.ID != plan.TopicID || int(info.Partitions) > len(plan.Ranges)) {
+				end(errChanged)
+				return
+			}
+		}
+	}
 }
 
 // keepTrimmed drops old slices now and then until ctx ends.
@@ -159,6 +193,9 @@ func (fn *countFn) ProcessElement(ctx context.Context, p Published) {
 	fn.rejects.Inc(ctx, p.Rejects)
 	fn.slices.Inc(ctx, int64(p.Slices))
 }
+
+// errChanged ends a pipeline that must be planned anew.
+var errChanged = errors.New("the topic has changed")
 
 // errStopped is what a pipeline that follows the log ends with if nobody cancelled it.
 var errStopped = errors.New("the pipeline ended by itself")

@@ -51,6 +51,7 @@ type sliceFn struct {
 	log    *kafkalog.Log
 	kernel *kernel.Kernel
 	open   map[int32]*Published // what the kernel has of each partition and is not published
+	hints  hints
 }
 
 // Setup opens the kernel and the log. Beam's workers in Go end without a Teardown, so both go with Setup's context, which
@@ -77,6 +78,7 @@ func (fn *sliceFn) setup(ctx context.Context) (err error) {
 		return errors.Join(err, fn.log.Close())
 	}
 	context.AfterFunc(ctx, fn.end)
+	go fn.hints.keep(ctx, fn.log, fn.work.Spec.Topic.Name)
 	return nil
 }
 
@@ -189,6 +191,7 @@ func (fn *sliceFn) publish(ctx context.Context, emit func(Published)) error {
 		if o.Slices, err = fn.append(ctx, messages[part]); err != nil {
 			return fmt.Errorf("publish slices of %s[%d]@[%d,%d): %w", fn.work.Spec.Topic.Name, part, o.From, o.To, err)
 		}
+		fn.hints.cover(part, o.To)
 		emit(*o)
 	}
 	clear(fn.open)

@@ -2,6 +2,7 @@ package kafkalog
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,7 @@ type ReadOptions struct {
 	MaxBytes int           // of one fetch, 4 MiB; a larger record still comes through
 	MinBytes int           // the broker waits for that many, 1
 	MaxWait  time.Duration // but not longer, 250 ms
+	TopicID  string        // hex, as Topic gives it: another topic of the name is not read; empty: whichever is there
 }
 
 // Chunk is the records of one fetch of one partition. Its Range is what was consumed, holes included: the next chunk
@@ -77,7 +79,7 @@ type Reader struct {
 
 	client *kgo.Client // lent by the log: a fetch that waits holds up all others of its connection
 	leader int32       // -1: to be found
-	id     [16]byte    // of the topic; zero: not known yet
+	id     [16]byte    // of the topic; zero: whichever is there
 }
 
 // Read begins to read a range. A To of math.MaxInt64 follows the log for ever.
@@ -89,7 +91,9 @@ func (l *Log) Read(topic string, r schemas.Range, o ReadOptions) *Reader {
 	if o.MaxWait == 0 {
 		o.MaxWait = 250 * time.Millisecond
 	}
-	return &Reader{log: l, topic: topic, at: r, o: o, leader: -1}
+	reader := &Reader{log: l, topic: topic, at: r, o: o, leader: -1}
+	_, _ = hex.Decode(reader.id[:], []byte(o.TopicID)) // what is no id is no topic's either
+	return reader
 }
 
 // Close ends the reader.
