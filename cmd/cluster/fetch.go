@@ -232,7 +232,7 @@ func compile(ctx context.Context, dir string, source []byte) error {
 	if err != nil {
 		return err
 	}
-	if out, err := exec.CommandContext(ctx, jar, "--create", "--file", filepath.Join(dir, "loopback.jar"), "-C", classes, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, jar, "--create", "--file", ownClasses(dir), "-C", classes, ".").CombinedOutput(); err != nil {
 		return fmt.Errorf("pack %s: %w: %s", filepath.Base(file), err, out)
 	}
 	return os.RemoveAll(classes)
@@ -241,11 +241,14 @@ func compile(ctx context.Context, dir string, source []byte) error {
 // classPath is the class path of an engine in the cache.
 func classPath(dir string) string {
 	libs := filepath.Join(dir, "libs", "*")
-	if own := filepath.Join(dir, "loopback.jar"); exists(own) {
+	if own := ownClasses(dir); exists(own) {
 		return own + string(os.PathListSeparator) + libs
 	}
 	return libs
 }
+
+// ownClasses are the classes that go before an engine's jars, if it has any.
+func ownClasses(dir string) string { return filepath.Join(dir, "loopback.jar") }
 
 func exists(path string) bool {
 	_, err := os.Stat(path)

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -25,14 +24,17 @@ type FlinkOptions struct {
 // FlinkCluster is a running Flink with Beam's job server before it. A jobmanager that is killed and started again has
 // forgotten its jobs: they must be submitted again.
 type FlinkCluster struct {
-	Endpoint string // of the job server, host:port
-	REST     string // of the jobmanager, a URL; empty if Flink is inside the job server
+	Endpoint string `json:"endpoint"`       // of the job server, host:port
+	REST     string `json:"rest,omitempty"` // of the jobmanager, host:port; empty if Flink is inside the job server
 
-	JobServer    *Process
-	JobManager   *Process   // nil if Flink is inside the job server
-	TaskManagers []*Process //
+	Checkpoints string `json:"checkpoints"` // a folder
+	Savepoints  string `json:"savepoints"`  // a folder
 
-	Checkpoints, Savepoints string // folders
+	JobServer    *Process   `json:"-"`
+	JobManager   *Process   `json:"-"` // nil if Flink is inside the job server
+	TaskManagers []*Process `json:"-"`
+
+	started []*Process
 }
 
 type flinkAsked struct {
@@ -84,7 +86,7 @@ func StartFlink(ctx context.Context, o FlinkOptions) (*FlinkCluster, error) {
 	master := "[local]"
 	if o.TaskManagers > 0 {
 		master = loopback(state.Ports[3])
-		f.REST = "http://" + master
+		f.REST = master
 		f.JobManager, err = h.process("flink-jobmanager", jvm("384m", "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint", "--configDir", h.path("conf")), nil,
 			`Rest endpoint listening at[\s\S]*granted leadership`, state.Ports[3:]...)
 		if err != nil {
@@ -106,11 +108,11 @@ func StartFlink(ctx context.Context, o FlinkOptions) (*FlinkCluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = h.together(ctx, f.all()...)
-	if err != nil {
-		return nil, errors.Join(err, f.Stop())
+	if err := h.start(ctx, f.all()...); err != nil {
+		return nil, err
 	}
-	return f, nil
+	f.started = h.started
+	return f, h.write(addressFile, f)
 }
 
 // all are the processes that there are.
@@ -123,7 +125,7 @@ func (f *FlinkCluster) all() []*Process {
 }
 
 // Stop stops all processes.
-func (f *FlinkCluster) Stop() error { return stopAll(f.all()...) }
+func (f *FlinkCluster) Stop() error { return stopAll(f.all()) }
 
 // flinkConfig writes the configuration that all of Flink's processes read.
 func (h *home) flinkConfig(o FlinkOptions, state flinkState, f *FlinkCluster) error {
@@ -143,6 +145,8 @@ func (h *home) flinkConfig(o FlinkOptions, state flinkState, f *FlinkCluster) er
 		"restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "100", "restart-strategy.fixed-delay.delay": "1 s",
 		"heartbeat.timeout": "6000", "heartbeat.interval": "1000",
 		"io.tmp.dirs": h.path("tmp"),
+		// The taskmanagers have the classes that a job brings along.
+		"classloader.resolve-order": "parent-first",
 	}
 	if o.TaskManagers > 0 {
 		set["rest.port"], set["jobmanager.rpc.port"], set["blob.server.port"] = fmt.Sprint(state.Ports[3]), fmt.Sprint(state.Ports[4]), fmt.Sprint(state.Ports[5])

@@ -8,14 +8,16 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
-	"syscall"
+	"sync"
+	"time"
 
 	"github.com/millrace/millrace/schemas"
 )
 
 const (
 	stateFile    = "state.json"
+	addressFile  = "addresses.json" // the engine's cluster as JSON, once it is up
+	lockFile     = "lock"
 	recordSuffix = ".pid.json"
 )
 
@@ -25,6 +27,9 @@ type home struct {
 	tied   bool
 	note   Note
 	unlock func()
+
+	mu      sync.Mutex
+	started []*Process // by this home
 }
 
 // open makes an engine's folder and holds its lock until close.
@@ -40,7 +45,7 @@ func open(ctx context.Context, dir string, tied bool, note Note) (*home, error) 
 		return nil, &schemas.Problem{Kind: schemas.Environment, Message: "the engine's folder cannot be made", Err: err, Hint: "name another folder"}
 	}
 	h := &home{dir: dir, tied: tied, note: note}
-	h.unlock, err = lock(ctx, h.path("lock"), func() { note.say("another process works on %s: waiting for it", dir) })
+	h.unlock, err = lock(ctx, h.path(lockFile), func() { note.say("another process works on %s: waiting for it", dir) })
 	return h, err
 }
 
@@ -86,8 +91,8 @@ func recall[Asked comparable, State any](h *home, engine string, asked Asked, fr
 	}
 	if f.Engine != engine || f.Asked != asked {
 		was, _ := json.Marshal(f.Asked)
-		return f.State, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("%s holds %s made with other settings: %s", h.dir, f.Engine, was),
-			Hint: "use the same settings, or another folder, or remove it first with `millrace cluster down --wipe`"}
+		return f.State, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("%s was made with other settings: %s", h.dir, was),
+			Hint: "use the same ones, or another folder; `millrace cluster down --wipe` removes it, with all data"}
 	}
 	return f.State, nil
 }
@@ -101,97 +106,50 @@ func (h *home) process(name string, command, env []string, ready string, ports .
 	return p, err
 }
 
-// start starts processes one after the other, and tells of each.
+// start starts the processes that do not run, side by side, and tells of each. If one does not come up, those that were
+// started are stopped.
 func (h *home) start(ctx context.Context, processes ...*Process) error {
-	for _, p := range processes {
-		if p.Running() {
-			h.note.say("%s runs already", p.Name)
-			continue
-		}
-		if err := p.Start(ctx); err != nil {
-			return err
-		}
-		h.note.say("%s is up", p.Name)
-	}
-	return nil
-}
-
-// together starts processes side by side.
-func (h *home) together(ctx context.Context, processes ...*Process) error {
 	results := make(chan error)
 	for _, p := range processes {
-		go func() { results <- h.start(ctx, p) }()
+		go func() { results <- h.startOne(ctx, p) }()
 	}
 	var err error
 	for range processes {
 		err = errors.Join(err, <-results)
 	}
-	return err
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return errors.Join(err, stopAll(h.started))
+	}
+	return nil
+}
+
+func (h *home) startOne(ctx context.Context, p *Process) error {
+	if p.Running() {
+		h.note.say("%s runs already", p.Name)
+		return nil
+	}
+	began := time.Now()
+	if err := p.Start(ctx); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.started = append(h.started, p)
+	h.mu.Unlock()
+	h.note.say("%s is up after %.1f s", p.Name, time.Since(began).Seconds())
+	return nil
 }
 
 // stopAll stops processes side by side.
-func stopAll(processes ...*Process) error {
+func stopAll(processes []*Process) error {
 	results := make(chan error)
 	for _, p := range processes {
 		go func() { results <- p.Stop() }()
 	}
 	var err error
 	for range processes {
-		err = errors.Join(err, <-results)
-	}
-	return err
-}
-
-// Record is a process that a folder tells of.
-type Record struct {
-	Engine  string `json:"engine"`
-	Name    string `json:"name"`
-	PID     int    `json:"pid"`
-	Running bool   `json:"running"`
-	Log     string `json:"log"`
-
-	life *life
-	path string
-}
-
-// Records gives the processes that the engines in a folder have: those that run, and those that ended without being stopped.
-func Records(dir string) ([]Record, error) {
-	var out []Record
-	for _, engine := range Engines {
-		paths, err := filepath.Glob(filepath.Join(dir, engine, "*"+recordSuffix))
-		if err != nil {
-			return nil, err
-		}
-		for _, path := range paths {
-			l, err := readLife(path)
-			if err != nil {
-				return nil, err
-			}
-			if l != nil {
-				out = append(out, Record{Engine: engine, Name: strings.TrimSuffix(filepath.Base(path), recordSuffix), PID: l.PID, Running: l.running(), Log: l.Log, life: l, path: path})
-			}
-		}
-	}
-	return out, nil
-}
-
-// Down stops every process that the engines in a folder have, side by side.
-func Down(dir string, note Note) error {
-	records, err := Records(dir)
-	if err != nil {
-		return err
-	}
-	results := make(chan error)
-	for _, r := range records {
-		go func() {
-			err := r.life.end(syscall.SIGTERM, r.path)
-			if err == nil && r.Running {
-				note.say("%s is down", r.Name)
-			}
-			results <- err
-		}()
-	}
-	for range records {
 		err = errors.Join(err, <-results)
 	}
 	return err

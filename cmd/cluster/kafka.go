@@ -29,15 +29,20 @@ type KafkaOptions struct {
 
 // KafkaCluster is a running Kafka. Nodes[i] is the node of Brokers[i].
 type KafkaCluster struct {
-	Nodes   []*Process
-	Brokers []string // what clients are given: PLAINTEXT, or SASL_SSL if secure
+	Nodes   []*Process `json:"-"`
+	Brokers []string   `json:"brokers"` // what clients are given: PLAINTEXT, or SASL_SSL if secure
 
 	// Of a secure one only.
-	Plaintext      []string // the same brokers without any security, as they talk to each other
-	TLS            []string // the same brokers by TLS alone, which asks for a client's certificate
-	User, Password string   // for PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512
-	CA             string   // paths of PEM files
-	Cert, Key      string
+	Plaintext []string `json:"plaintext,omitempty"` // the same brokers without any security, as they talk to each other
+	TLS       []string `json:"tls,omitempty"`       // the same brokers by TLS alone, which asks for a client's certificate
+	User      string   `json:"user,omitempty"`      // for PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512
+	Password  string   `json:"-"`
+	PassFile  string   `json:"password_file,omitempty"` // the password's file
+	CA        string   `json:"ca,omitempty"`            // the paths of PEM files
+	Cert      string   `json:"cert,omitempty"`
+	Key       string   `json:"key,omitempty"`
+
+	started []*Process
 }
 
 // kafkaAsked is what cannot change about a Kafka that has data.
@@ -96,7 +101,7 @@ func StartKafka(ctx context.Context, o KafkaOptions) (*KafkaCluster, error) {
 		s.ID = "M" + base64.RawURLEncoding.EncodeToString(id)[1:] // one that begins with a dash would be taken for a flag
 		if o.Secure {
 			s.User, s.Password = "millrace", strings.ToLower(rand.Text())
-			if err := certificates(h.dir); err != nil {
+			if err := errors.Join(certificates(h.dir), os.WriteFile(h.path("password"), []byte(s.Password+"\n"), 0o600)); err != nil {
 				return s, err
 			}
 		}
@@ -114,6 +119,7 @@ func StartKafka(ctx context.Context, o KafkaOptions) (*KafkaCluster, error) {
 			k.Plaintext, k.TLS = append(k.Plaintext, loopback(ports[2])), append(k.TLS, loopback(ports[3]))
 			k.User, k.Password = state.User, state.Password
 			k.CA, k.Cert, k.Key = h.path("ca.pem"), h.path("client.pem"), h.path("client-key.pem")
+			k.PassFile = h.path("password")
 		}
 		p, err := h.kafkaNode(ctx, o, program, classPath(dirs[Kafka]), state, i)
 		if err != nil {
@@ -121,10 +127,11 @@ func StartKafka(ctx context.Context, o KafkaOptions) (*KafkaCluster, error) {
 		}
 		k.Nodes = append(k.Nodes, p)
 	}
-	if err := h.together(ctx, k.Nodes...); err != nil {
-		return nil, errors.Join(err, k.Stop())
+	if err := h.start(ctx, k.Nodes...); err != nil {
+		return nil, err
 	}
-	return k, nil
+	k.started = h.started
+	return k, h.write(addressFile, k)
 }
 
 // kafkaPorts gives the ports of all nodes. With a first port given, the clients' ports come first and lie side by side.
@@ -143,7 +150,7 @@ func kafkaPorts(o KafkaOptions) ([]int, error) {
 }
 
 // Stop stops all nodes.
-func (k *KafkaCluster) Stop() error { return stopAll(k.Nodes...) }
+func (k *KafkaCluster) Stop() error { return stopAll(k.Nodes) }
 
 // kafkaNode writes the configuration of a node, formats its storage if it is new, and gives the process.
 func (h *home) kafkaNode(ctx context.Context, o KafkaOptions, program, classes string, state kafkaState, i int) (*Process, error) {

@@ -214,10 +214,10 @@ func readFrom(path string, from int64) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
-// Kill ends the process as a crash would, with SIGKILL, and waits until it is gone.
+// Kill ends the process and what it has started as a crash of its machine would, with SIGKILL, and waits until it is gone.
 func (p *Process) Kill() error { return p.end(syscall.SIGKILL) }
 
-// Stop asks the process to end, and kills it if it takes too long.
+// Stop asks the process and what it has started to end, and kills them if it takes too long.
 func (p *Process) Stop() error { return p.end(syscall.SIGTERM) }
 
 func (p *Process) end(signal syscall.Signal) error {
@@ -249,12 +249,12 @@ func (l *life) end(signal syscall.Signal, record string) error {
 	return nil
 }
 
-// signal sends a signal, if the process still is the one that was started.
+// signal sends a signal to the process and its children, if it still is the one that was started: it leads their group.
 func (l *life) signal(s syscall.Signal) error {
 	if !l.running() {
 		return nil
 	}
-	if err := syscall.Kill(l.PID, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+	if err := syscall.Kill(-l.PID, s); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("signal process %d: %w", l.PID, err)
 	}
 	return nil

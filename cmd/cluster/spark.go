@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/millrace/millrace/schemas"
@@ -22,13 +23,15 @@ type SparkOptions struct {
 
 // SparkCluster is a running Spark with Beam's job server before it.
 type SparkCluster struct {
-	Endpoint string // of the job server, host:port
-	Master   string // what Spark programs are given, spark://host:port; empty if Spark is inside the job server
-	UI       string // of the master, a URL; empty likewise
+	Endpoint string `json:"endpoint"`         // of the job server, host:port
+	Master   string `json:"master,omitempty"` // what Spark programs are given, spark://host:port; empty if Spark is inside the job server
+	UI       string `json:"ui,omitempty"`     // of the master, a URL; empty likewise
 
-	JobServer     *Process
-	MasterProcess *Process // nil if Spark is inside the job server
-	WorkerProcess *Process // likewise
+	JobServer     *Process `json:"-"`
+	MasterProcess *Process `json:"-"` // nil if Spark is inside the job server
+	WorkerProcess *Process `json:"-"` // likewise
+
+	started []*Process
 }
 
 type sparkAsked struct {
@@ -95,7 +98,8 @@ func StartSpark(ctx context.Context, o SparkOptions) (*SparkCluster, error) {
 	jvm := func(heap string, more ...string) []string {
 		options := slices.Concat([]string{program, "-Xmx" + heap, "-XX:+UseSerialGC"}, openings(), []string{"-Djdk.reflect.useDirectMethodHandle=false",
 			"-Dlog4j2.configurationFile=" + h.path("log4j2.properties"), "-Djava.io.tmpdir=" + h.path("tmp"),
-			"-Dspark.driver.bindAddress=127.0.0.1", "-Dspark.driver.host=127.0.0.1", "-Dspark.ui.enabled=false", "-Dspark.local.dir=" + h.path("tmp"), "-cp", classPath(dirs[Spark])})
+			"-Dspark.driver.bindAddress=127.0.0.1", "-Dspark.driver.host=127.0.0.1", "-Dspark.ui.enabled=false", "-Dspark.local.dir=" + h.path("tmp"),
+			"-Dspark.executor.extraClassPath=" + ownClasses(dirs[Spark]), "-cp", classPath(dirs[Spark])})
 		return append(options, more...)
 	}
 	s := &SparkCluster{Endpoint: loopback(state.Ports[0])}
@@ -119,19 +123,20 @@ func StartSpark(ctx context.Context, o SparkOptions) (*SparkCluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.together(ctx, s.all()...); err != nil {
-		return nil, errors.Join(err, s.Stop())
+	if err := h.start(ctx, s.all()...); err != nil {
+		return nil, err
 	}
-	return s, nil
+	s.started = h.started
+	return s, h.write(addressFile, s)
 }
 
-// sparkHome makes the folder that executors take their class path from: our classes and the jars, by links.
+// sparkHome makes the folder that executors take their class path from.
 func (h *home) sparkHome(dir string) error {
 	jars := h.path("home", "jars")
-	if exists(jars) {
-		return nil
+	if err := os.Remove(jars); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
-	return os.Symlink(dir+"/libs", jars)
+	return os.Symlink(filepath.Join(dir, "libs"), jars)
 }
 
 func (s *SparkCluster) all() []*Process {
@@ -143,4 +148,4 @@ func (s *SparkCluster) all() []*Process {
 }
 
 // Stop stops all processes.
-func (s *SparkCluster) Stop() error { return stopAll(s.all()...) }
+func (s *SparkCluster) Stop() error { return stopAll(s.all()) }

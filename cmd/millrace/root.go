@@ -100,6 +100,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 environment (broker, s
 		newStatus(a),
 		newJobs(a),
 		newDoctor(a),
+		newCluster(a),
 		newBench(a),
 		newVersion(a),
 	)
