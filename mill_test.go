@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,11 +32,17 @@ import (
 func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	code := m.Run()
+	for _, f := range slices.Backward(atEnd) {
+		f(code)
+	}
 	if binaryDir != "" {
 		os.RemoveAll(binaryDir)
 	}
 	os.Exit(code)
 }
+
+// atEnd is what is done when all tests have run, the last one first; it is told the exit code.
+var atEnd []func(code int)
 
 // mill is the layers over one broker and one store. open makes them; what lies in the log and the store stays.
 type mill struct {
