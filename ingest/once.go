@@ -31,8 +31,11 @@ const (
 	requestOffsets = 500_000
 )
 
-// requestNote is what the topic _millrace.requests says of a request with a key: first where the topic's partitions
-// ended before its records were sent, then, with To, where they ended when all were durable.
+// requestNote is what the topic _millrace.requests says of a request with a key: first a claim, with where the topic's
+// partitions ended before its records were sent, then, with To, where they ended when all were durable.
+//
+// The topic has one partition, so its order decides between producers: a claim holds if the key's last note that counts
+// before it is the one its writer had seen, and does not count else. Whoever has a claim that holds sends the records.
 type requestNote struct {
 	Version int              `json:"v"` // 1
 	Topic   string           `json:"topic"`
@@ -41,9 +44,11 @@ type requestNote struct {
 	Records int              `json:"records"`
 	Body    string           `json:"body"` // SHA-256 of the payloads, each with its length
 	From    schemas.Frontier `json:"from"`
+	After   int64            `json:"after,omitempty"` // of a claim: the offset after the note its writer had seen; 0: there was none
 	To      schemas.Frontier `json:"to,omitempty"`
 
-	own bool // written by this producer
+	at  int64 // its offset
+	own bool  // written by this producer
 }
 
 // requests is what a producer knows of requests with keys. Its zero value knows nothing.
@@ -60,10 +65,11 @@ type requests struct {
 	target  *target // nil: not read yet
 	at      int64   // what lies below is in notes
 
-	writing sync.Mutex // of what follows, for those who share reading
-	own     map[int64]bool
-	notes   map[string]*requestNote
-	seen    []string // of notes, oldest first
+	notes map[string]*requestNote // the last that counts of each key
+	seen  []string                // of notes, oldest first
+
+	writing sync.Mutex             // of what follows, for those who share reading
+	own     map[int64]*requestNote // written by this producer and not in notes yet, by offset
 }
 
 // request is one that runs or has run. What follows ended may be read once it is closed.
@@ -80,9 +86,10 @@ type request struct {
 // that a request of that key had begun before. A key is remembered for a day at least, if not 50,000 others came since.
 //
 // It is exact for the reason that a run with an ID is: every record carries the header millrace-request (the key's hash
-// and the record's index), and a note on the topic _millrace.requests says from which offsets on it can be. The limits
-// are the same too: a batch that a killed process had handed to the network and that reaches the broker after the topic
-// has stood still for a second is doubled, and so are records whose key two processes get at the same moment.
+// and the record's index), and a note on the topic _millrace.requests says from which offsets on it can be. Of two
+// processes that get a key at the same moment one sends the records and the other waits for them. The limit: a process
+// whose records stop coming is taken for dead after two seconds, and what is missing is sent for it; if it was not, or if
+// a batch was in the network for so long, those records are doubled.
 //
 // Errors: ErrKeyReused; else those of Append. A request that failed goes on in the background as long as the broker may
 // still take its records, and a retry waits for that.
@@ -160,12 +167,13 @@ func (p *Producer) appendOnce(ctx context.Context, topic *schemas.Topic, key str
 	if err != nil || n == nil {
 		return
 	}
-	n.To = n.From.Clone()
+	whole := *n
+	whole.After, whole.To = 0, n.From.Clone()
 	for _, o := range rq.offsets {
-		n.To[o.Partition] = max(n.To[o.Partition], o.Offset+1)
+		whole.To[o.Partition] = max(whole.To[o.Partition], o.Offset+1)
 	}
 	// Without this note a later process reads the topic to its end: slower, not wrong.
-	_ = p.noteRequest(begun, n)
+	_, _ = p.noteRequest(begun, &whole)
 }
 
 // complete appends the request's payloads, or those of them that are not in the log. It returns the note to be
@@ -175,42 +183,14 @@ func (p *Producer) complete(ctx context.Context, topic *schemas.Topic, key strin
 	if err != nil {
 		return nil, err
 	}
-	n, own, err := p.requestNote(ctx, topic.Name+"/"+key)
-	if err != nil {
-		return nil, brokerProblem(p.o.Brokers, err)
-	}
-	rq.offsets = make([]Offset, len(payloads))
-	missing := make([]int, 0, len(payloads))
-	if rq.replayed = n != nil && n.TopicID == t.id; rq.replayed {
-		if n.Body != rq.body || n.Records != len(payloads) {
-			return nil, fmt.Errorf("%s/%s: %w", topic.Name, key, ErrKeyReused)
+	var n *requestNote
+	var missing []int
+	for held := false; !held; { // another process may be faster with the claim
+		if n, missing, err = p.lookForRequest(ctx, t, key, payloads, rq); err != nil || len(missing) == 0 {
+			return n, err
 		}
-		found, err := p.findRequest(ctx, t, n, own)
-		if err != nil {
-			return nil, err
-		}
-		for i := range payloads {
-			at, ok := found[i]
-			if rq.offsets[i] = at; !ok {
-				missing = append(missing, i)
-			}
-		}
-		if n.To != nil && len(missing) > 0 {
-			return nil, &schemas.Problem{Kind: schemas.Usage, Message: "the request's records were durable and are not in the log any more", Hint: "there is nothing to send again"}
-		}
-		if n.To != nil {
-			return nil, nil
-		}
-	} else {
-		n = &requestNote{Version: 1, Topic: topic.Name, TopicID: t.id, Key: key, Records: len(payloads), Body: rq.body}
-		if n.From, err = p.ends(ctx, t.name); err != nil {
-			return nil, err
-		}
-		if err := p.noteRequest(ctx, n); err != nil {
+		if held, err = p.claimRequest(ctx, n); err != nil {
 			return nil, brokerProblem(p.o.Brokers, err)
-		}
-		for i := range payloads {
-			missing = append(missing, i)
 		}
 	}
 	prefix := requestPrefix(n)
@@ -231,8 +211,57 @@ func (p *Producer) complete(ctx context.Context, topic *schemas.Topic, key strin
 	for j, i := range missing {
 		rq.offsets[i] = Offset{Partition: s.recs[j].Partition, Offset: s.recs[j].Offset}
 	}
-	copied := *n
-	return &copied, nil
+	return n, nil
+}
+
+// lookForRequest says which of the payloads are not in the log, fills in the offsets of those that are, and gives the
+// claim to be made before the missing ones are sent; nil if the request is known to be complete.
+func (p *Producer) lookForRequest(ctx context.Context, t *target, key string, payloads [][]byte, rq *request) (claim *requestNote, missing []int, err error) {
+	before, err := p.requestNote(ctx, t.name+"/"+key, -1)
+	if err != nil {
+		return nil, nil, brokerProblem(p.o.Brokers, err)
+	}
+	rq.offsets = make([]Offset, len(payloads))
+	claim = &requestNote{Version: 1, Topic: t.name, TopicID: t.id, Key: key, Records: len(payloads), Body: rq.body}
+	if before != nil {
+		claim.After = before.at + 1
+	}
+	var found map[int]Offset
+	if rq.replayed = before != nil && before.TopicID == t.id; rq.replayed {
+		if before.Body != rq.body || before.Records != len(payloads) {
+			return nil, nil, fmt.Errorf("%s/%s: %w", t.name, key, ErrKeyReused)
+		}
+		claim.From = before.From
+		found, err = p.findRequest(ctx, t, before)
+	} else {
+		claim.From, err = p.ends(ctx, t.name)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range payloads {
+		at, ok := found[i]
+		if rq.offsets[i] = at; !ok {
+			missing = append(missing, i)
+		}
+	}
+	if !rq.replayed || before.To == nil {
+		return claim, missing, nil
+	}
+	if len(missing) > 0 {
+		return nil, nil, &schemas.Problem{Kind: schemas.Usage, Message: "the request's records were durable and are not in the log any more", Hint: "there is nothing to send again"}
+	}
+	return nil, nil, nil
+}
+
+// claimRequest writes the claim and says whether it holds.
+func (p *Producer) claimRequest(ctx context.Context, claim *requestNote) (held bool, err error) {
+	at, err := p.noteRequest(ctx, claim)
+	if err != nil {
+		return false, err
+	}
+	last, err := p.requestNote(ctx, claim.Topic+"/"+claim.Key, at)
+	return last != nil && last.at == at, err
 }
 
 // requestPrefix is what the headers of the request's records begin with.
@@ -252,19 +281,20 @@ func bodyHash(payloads [][]byte) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// findRequest reads the topic for the request's records, by index. While another process may still have some on their
-// way it waits until the topic's end has stood still.
-func (p *Producer) findRequest(ctx context.Context, t *target, n *requestNote, own bool) (map[int]Offset, error) {
+// findRequest reads the topic for the records of a request, by index. Another process may still have some on their way:
+// unless the note says that all are durable it waits until none of them has come for a while, whatever else comes.
+func (p *Producer) findRequest(ctx context.Context, t *target, n *requestNote) (map[int]Offset, error) {
 	found := map[int]Offset{}
 	prefix := []byte(requestPrefix(n))
 	from, to := n.From, n.To
-	for {
+	for looks := 0; ; looks++ {
 		if n.To == nil {
 			var err error
 			if to, err = p.ends(ctx, t.name); err != nil {
 				return nil, err
 			}
 		}
+		before := len(found)
 		err := p.read(ctx, t.name, full(from, to), to, func(r *kgo.Record) {
 			for _, h := range r.Headers {
 				if h.Key != requestHeader || !bytes.HasPrefix(h.Value, prefix) {
@@ -278,20 +308,13 @@ func (p *Producer) findRequest(ctx context.Context, t *target, n *requestNote, o
 		if err != nil {
 			return nil, brokerProblem(p.o.Brokers, err)
 		}
-		if n.To != nil || own || len(found) == n.Records {
+		if n.To != nil || n.own || len(found) == n.Records || looks > 0 && len(found) == before {
 			return found, nil
 		}
 		select {
 		case <-time.After(settle):
 		case <-ctx.Done():
 			return nil, brokerProblem(p.o.Brokers, ctx.Err())
-		}
-		now, err := p.ends(ctx, t.name)
-		if err != nil {
-			return nil, err
-		}
-		if now.AtMost(to) {
-			return found, nil
 		}
 		from = to
 	}
@@ -306,63 +329,76 @@ func full(from, to schemas.Frontier) schemas.Frontier {
 	return out
 }
 
-// settle is how long a topic must stand still before a batch on its way is taken for lost.
-const settle = time.Second
+// settle is how long none of a request's records must have come before those that are missing are taken for lost. It is
+// more than a producer waits between two tries.
+const settle = 2 * time.Second
 
-// requestNote is the last note of the key, nil if there is none, and whether this producer wrote it.
-func (p *Producer) requestNote(ctx context.Context, name string) (n *requestNote, own bool, err error) {
+// requestNote is the last note of the key that counts, nil if there is none. It knows all notes up to the one at an
+// offset; -1: up to the topic's end.
+func (p *Producer) requestNote(ctx context.Context, name string, upTo int64) (*requestNote, error) {
 	r := &p.requests
 	r.reading.Lock()
 	defer r.reading.Unlock()
 	if r.target == nil {
 		t, err := p.find(ctx, requestsTopic, 1, nil)
 		if err != nil {
-			return nil, false, err
+			return nil, err
 		}
 		begin, err := p.adm.ListOffsetsAfterMilli(ctx, time.Now().Add(-requestWindow).UnixMilli(), requestsTopic)
 		if err == nil {
 			err = begin.Error()
 		}
 		if err != nil {
-			return nil, false, err
+			return nil, err
 		}
 		first, _ := begin.Lookup(requestsTopic, 0)
-		r.target, r.at, r.own, r.notes = t, first.Offset, map[int64]bool{}, map[string]*requestNote{}
+		r.target, r.at, r.notes = t, first.Offset, map[string]*requestNote{}
 	}
-	ends, err := p.ends(ctx, requestsTopic)
-	if err != nil {
-		return nil, false, err
+	end := upTo + 1
+	if upTo < 0 {
+		ends, err := p.ends(ctx, requestsTopic)
+		if err != nil {
+			return nil, err
+		}
+		end = ends[0]
 	}
 	r.pass()
-	if r.at < ends[0] {
-		if err := p.read(ctx, requestsTopic, schemas.Frontier{0: r.at}, ends, func(rec *kgo.Record) {
-			n := &requestNote{}
-			if r.own[rec.Offset] {
-				delete(r.own, rec.Offset)
-			} else if json.Unmarshal(rec.Value, n) == nil && n.Version == 1 {
-				r.remember(n)
+	if r.at < end {
+		if err := p.read(ctx, requestsTopic, schemas.Frontier{0: r.at}, schemas.Frontier{0: end}, func(rec *kgo.Record) {
+			n := r.own[rec.Offset]
+			if n == nil {
+				n = &requestNote{at: rec.Offset}
+				if json.Unmarshal(rec.Value, n) != nil || n.Version != 1 {
+					return
+				}
 			}
+			delete(r.own, rec.Offset)
+			r.remember(n)
 		}); err != nil {
-			return nil, false, err
+			return nil, err
 		}
-		r.at = ends[0]
+		r.at = end
 	}
-	n = r.notes[name]
-	return n, n != nil && n.own, nil
+	return r.notes[name], nil
 }
 
 // pass moves at over the notes that this producer wrote.
 func (r *requests) pass() {
-	for r.own[r.at] {
+	for n := r.own[r.at]; n != nil; n = r.own[r.at] {
+		r.remember(n)
 		delete(r.own, r.at)
 		r.at++
 	}
 }
 
+// remember takes in the next note of the topic; a claim that does not hold does not count.
 func (r *requests) remember(n *requestNote) {
 	name := n.Topic + "/" + n.Key
-	if r.notes[name] == nil {
+	switch before := r.notes[name]; {
+	case before == nil:
 		r.seen = append(r.seen, name)
+	case n.To == nil && n.After != before.at+1:
+		return
 	}
 	r.notes[name] = n
 	for len(r.seen) > requestKeys {
@@ -371,24 +407,26 @@ func (r *requests) remember(n *requestNote) {
 	}
 }
 
-// noteRequest makes the note durable.
-func (p *Producer) noteRequest(ctx context.Context, n *requestNote) error {
+// noteRequest makes the note durable, at an offset.
+func (p *Producer) noteRequest(ctx context.Context, n *requestNote) (at int64, err error) {
 	data, err := json.Marshal(n)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	r := &p.requests
 	r.reading.RLock()
 	defer r.reading.RUnlock()
 	rec := &kgo.Record{Topic: requestsTopic, Key: []byte(n.Topic + "/" + n.Key), Value: data}
 	if err := p.cl.ProduceSync(ctx, rec).FirstErr(); err != nil {
-		return err
+		return 0, err
 	}
 	kept := *n
-	kept.own = true
+	kept.at, kept.own = rec.Offset, true
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	r.own[rec.Offset] = true
-	r.remember(&kept)
-	return nil
+	if r.own == nil {
+		r.own = map[int64]*requestNote{}
+	}
+	r.own[rec.Offset] = &kept
+	return rec.Offset, nil
 }

@@ -80,49 +80,131 @@ func TestAppendOnce(t *testing.T) {
 	}
 }
 
-// A process that was killed after its note, with some of the records in the log: the next one sends the others.
+// killed is a process that was killed after its claim of a key, with these of its records in the log.
+func killed(t *testing.T, addr, key string, want [][]byte, have []int) {
+	t.Helper()
+	p := producer(t, addr)
+	target, err := p.target(t.Context(), flights())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rq := &request{body: bodyHash(want)}
+	n, _, err := p.lookForRequest(t.Context(), target, key, want, rq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if held, err := p.claimRequest(t.Context(), n); err != nil || !held {
+		t.Fatal(held, err)
+	}
+	var some [][]byte
+	for _, i := range have {
+		some = append(some, want[i])
+	}
+	s, err := p.send(t.Context(), flights(), target, some, func(i int) []kgo.RecordHeader {
+		return []kgo.RecordHeader{{Key: requestHeader, Value: []byte(requestPrefix(n) + strconv.Itoa(have[i]))}}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if <-s.all; s.err != nil {
+		t.Fatal(s.err)
+	}
+}
+
+// A process that was killed after its claim, with some of the records in the log: the next ones, also two at once, send
+// the others once.
 func TestAppendOnceGoesOnWhereAKilledProcessStopped(t *testing.T) {
 	for _, have := range []int{0, 1, 137, 300} {
 		t.Run(strconv.Itoa(have), func(t *testing.T) {
+			t.Parallel()
 			addr := start(t).Addr()
 			want := payloads(300)
-			killed := producer(t, addr)
-			target, err := killed.target(t.Context(), flights())
-			if err != nil {
-				t.Fatal(err)
-			}
-			from, err := killed.ends(t.Context(), "flights")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, _, err := killed.requestNote(t.Context(), ""); err != nil {
-				t.Fatal(err)
-			}
-			n := &requestNote{Version: 1, Topic: "flights", TopicID: target.id, Key: "k", Records: len(want), Body: bodyHash(want), From: from}
-			if err := killed.noteRequest(t.Context(), n); err != nil {
-				t.Fatal(err)
-			}
-			// Those that reached the log need not be the first ones.
-			var some [][]byte
+			var some []int // those that reached the log need not be the first ones
 			for i := range have {
-				some = append(some, want[(i*7)%len(want)])
+				some = append(some, (i*7)%len(want))
 			}
-			s, err := killed.send(t.Context(), flights(), target, some, func(i int) []kgo.RecordHeader {
-				return []kgo.RecordHeader{{Key: requestHeader, Value: []byte(requestPrefix(n) + strconv.Itoa((i*7)%len(want)))}}
-			})
-			if err != nil {
-				t.Fatal(err)
+			killed(t, addr, "k", want, some)
+			var wg sync.WaitGroup
+			for range 3 {
+				p := producer(t, addr)
+				wg.Go(func() {
+					offsets, replayed, err := p.AppendOnce(t.Context(), flights(), "k", want)
+					if err != nil || !replayed {
+						t.Error(replayed, err)
+						return
+					}
+					onlyOnce(t, addr, want, offsets)
+				})
 			}
-			if <-s.all; s.err != nil {
-				t.Fatal(s.err)
-			}
-			p := producer(t, addr)
-			offsets, replayed, err := p.AppendOnce(t.Context(), flights(), "k", want)
-			if err != nil || !replayed {
-				t.Fatal(replayed, err)
-			}
-			onlyOnce(t, addr, want, offsets)
+			wg.Wait()
 		})
+	}
+}
+
+// The log does not stand still for a request to be taken over.
+func TestAppendOnceGoesOnUnderLoad(t *testing.T) {
+	addr := start(t).Addr()
+	want := payloads(100)
+	killed(t, addr, "k", want, []int{3, 5})
+	ctx, stop := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	other := producer(t, addr)
+	load.Go(func() {
+		for ctx.Err() == nil {
+			if _, err := other.Append(ctx, flights(), [][]byte{[]byte(line(1_000_000))}); err != nil && ctx.Err() == nil {
+				t.Error(err)
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	offsets, replayed, err := producer(t, addr).AppendOnce(t.Context(), flights(), "k", want)
+	stop()
+	load.Wait()
+	if err != nil || !replayed {
+		t.Fatal(replayed, err)
+	}
+	copies := map[string]int{}
+	for _, r := range readAll(t, addr, "flights") {
+		copies[string(r.Value)]++
+	}
+	for i, v := range want {
+		if copies[string(v)] != 1 {
+			t.Fatalf("record %d is in the log %d times", i, copies[string(v)])
+		}
+	}
+	if copies[line(1_000_000)] == 0 || len(offsets) != len(want) {
+		t.Error("there was no load, or not an offset for each record")
+	}
+}
+
+// Several processes get the same keys at the same moment.
+func TestAppendOnceAtSeveralProcessesAtOnce(t *testing.T) {
+	addr := start(t).Addr()
+	const keys, processes = 12, 3
+	var wg sync.WaitGroup
+	got := [keys][processes][]Offset{}
+	for at := range processes {
+		p := producer(t, addr)
+		for key := range keys {
+			wg.Go(func() {
+				var err error
+				if got[key][at], _, err = p.AppendOnce(t.Context(), flights(), fmt.Sprint(key), payloads(20)); err != nil {
+					t.Errorf("key %d: %v", key, err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if n := len(readAll(t, addr, "flights")); n != keys*20 {
+		t.Errorf("%d records in the log, want %d", n, keys*20)
+	}
+	for key := range keys {
+		for at := range processes {
+			if !reflect.DeepEqual(got[key][at], got[key][0]) {
+				t.Errorf("key %d: not the same offsets everywhere", key)
+			}
+		}
 	}
 }
 
@@ -152,7 +234,7 @@ func TestAppendOnceAtOnce(t *testing.T) {
 		t.Errorf("%d records in the log, want 200", n)
 	}
 	// What it wrote itself it does not read back.
-	if _, _, err := p.requestNote(t.Context(), ""); err != nil {
+	if _, err := p.requestNote(t.Context(), "", -1); err != nil {
 		t.Fatal(err)
 	}
 	if p.requests.target == nil || len(p.requests.notes) != 20 {

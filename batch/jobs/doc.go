@@ -17,16 +17,19 @@
 //
 // # The history's format
 //
-//	.millrace/jobs/JOB/lock                  held (flock) for as long as a run takes; who holds it and for what: {"pid","due"}
-//	.millrace/jobs/JOB/mark.json             up to when the schedule has been dealt with, see Pending
-//	.millrace/jobs/JOB/YYYY-MM-DD.history    the runs of the intervals due on that day, UTC; lines are only ever added
+// FOLDER is .millrace/jobs of the project, and jobs of the store on a Kafka cluster: there all machines see one history and
+// one lock, so the file system between them must carry flock (NFS 4, CephFS and EFS do).
+//
+//	FOLDER/JOB/lock                  held (flock) for as long as a run takes; who holds it and for what: {"pid","host","due"}
+//	FOLDER/JOB/mark.json             up to when the schedule has been dealt with, see Pending
+//	FOLDER/JOB/YYYY-MM-DD.history    the runs of the intervals due on that day, UTC; lines are only ever added
 //
 // A line is 8 hexadecimal digits, a space, a JSON object without line breaks, and a line feed. The digits are the CRC-32C
 // of the object's bytes. A line is synced before what comes after it is begun. What follows the last good line is a write
 // that was cut short: readers pass over it, and the next writer cuts it off. A bad line before a good one is damage, and
 // an error. Lines of a run follow each other, since a job's runs exclude each other:
 //
-//	{"event":"start","at","due","from","to","by","pid","output","pinned"}   by: schedule, hand or backfill
+//	{"event":"start","at","due","from","to","by","pid","host","output","pinned"}   by: schedule, hand or backfill
 //	{"event":"retry","at","error"}                                          an attempt failed, another follows
 //	{"event":"cover","at","bytes","sha256","certificate"}                   the answer lies in a temporary file
 //	{"event":"end","at","outcome","error"}                                  outcome: done, failed or interrupted

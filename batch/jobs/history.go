@@ -47,6 +47,7 @@ type Run struct {
 	Started     time.Time       `json:"started"`
 	Ended       time.Time       `json:"ended,omitzero"` // zero: lost or running
 	PID         int             `json:"pid"`
+	Host        string          `json:"host,omitempty"`
 	Attempts    int             `json:"attempts"`
 	Pinned      bool            `json:"pinned"` // over the snapshot of the interval's run before
 	Output      string          `json:"output"` // absolute
@@ -65,6 +66,7 @@ type event struct {
 	To          time.Time       `json:"to,omitzero"`
 	By          string          `json:"by,omitempty"`
 	PID         int             `json:"pid,omitempty"`
+	Host        string          `json:"host,omitempty"`
 	Output      string          `json:"output,omitempty"`
 	Pinned      bool            `json:"pinned,omitempty"`
 	Bytes       int64           `json:"bytes,omitempty"`
@@ -138,7 +140,7 @@ func fold(job string, events []event) []*Run {
 	var runs []*Run
 	for _, e := range events {
 		if e.Event == startEvent {
-			runs = append(runs, &Run{Job: job, Due: e.Due, From: e.From, To: e.To, By: e.By, State: Lost, Started: e.At, PID: e.PID,
+			runs = append(runs, &Run{Job: job, Due: e.Due, From: e.From, To: e.To, By: e.By, State: Lost, Started: e.At, PID: e.PID, Host: e.Host,
 				Output: e.Output, Pinned: e.Pinned, Attempts: 1})
 		} else if len(runs) > 0 {
 			runs[len(runs)-1].add(e)

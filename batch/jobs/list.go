@@ -42,7 +42,7 @@ func (r *Runner) History(job string, limit int) ([]*Run, error) {
 		slices.Reverse(runs)
 		slices.SortStableFunc(runs, func(a, b *Run) int { return b.Due.Compare(a.Due) })
 		for _, run := range runs {
-			if run.State == Lost && running && run.PID == owner.PID && run.Due.Equal(owner.Due) && run == newest(runs, owner) {
+			if run.State == Lost && running && run.PID == owner.PID && run.Host == owner.Host && run.Due.Equal(owner.Due) && run == newest(runs, owner) {
 				run.State = Running
 			}
 		}

@@ -21,8 +21,15 @@ var ErrBusy = errors.New("the job is running")
 
 // holder is the process that runs a job at present, and which interval.
 type holder struct {
-	PID int       `json:"pid"`
-	Due time.Time `json:"due"`
+	PID  int       `json:"pid"`
+	Host string    `json:"host,omitempty"`
+	Due  time.Time `json:"due"`
+}
+
+// host is the name of this machine, empty if it has none.
+func host() string {
+	name, _ := os.Hostname() // only for people, and to tell the processes of two machines apart
+	return name
 }
 
 func lockPath(dir string) string { return filepath.Join(dir, "lock") }
@@ -58,7 +65,7 @@ func lock(ctx context.Context, dir string, due time.Time) (*os.File, error) {
 	}
 	if err == nil {
 		var text []byte
-		if text, err = json.Marshal(holder{PID: os.Getpid(), Due: due.UTC()}); err == nil {
+		if text, err = json.Marshal(holder{PID: os.Getpid(), Host: host(), Due: due.UTC()}); err == nil {
 			_, err = f.WriteAt(text, 0)
 		}
 	}
@@ -72,7 +79,7 @@ func lock(ctx context.Context, dir string, due time.Time) (*os.File, error) {
 func busy(dir string) error {
 	who := "another process"
 	if h := readHolder(dir); h.PID != 0 {
-		who = fmt.Sprintf("process %d, for %s", h.PID, h.Due.Format(time.RFC3339))
+		who = fmt.Sprintf("process %d on %s, for %s", h.PID, h.Host, h.Due.Format(time.RFC3339))
 	}
 	return &schemas.Problem{Message: fmt.Sprintf("job %s is being run by %s", filepath.Base(dir), who), Err: ErrBusy,
 		Hint: "wait for it; `millrace jobs history` shows how it ends"}

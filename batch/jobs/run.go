@@ -34,7 +34,7 @@ type Answerer interface {
 // Runner runs intervals of jobs. Safe for concurrent use, also by several processes: of the runs of one job at once, one
 // runs and the others get ErrBusy.
 type Runner struct {
-	Dir      string // the history's folder, .millrace/jobs
+	Dir      string // the history's folder, which all who run the same jobs share
 	Project  string // the project's folder, which relative outputs are in
 	Answerer Answerer
 	Now      func() time.Time
@@ -87,7 +87,7 @@ func (r *Runner) Run(ctx context.Context, job *project.Job, due time.Time, ask A
 	from, to := Interval(job, due)
 	a.path = job.OutputPath(r.Project, due, from, to)
 	a.question.SQL, a.question.Params, a.question.Format = job.SQL, parameters(from, to), format(a.path)
-	if err := history.add(event{Event: startEvent, At: r.Now(), Due: to, From: from, To: to, By: ask.By, PID: os.Getpid(),
+	if err := history.add(event{Event: startEvent, At: r.Now(), Due: to, From: from, To: to, By: ask.By, PID: os.Getpid(), Host: host(),
 		Output: a.path, Pinned: a.question.AsOf != nil}); err != nil {
 		return nil, false, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,24 +12,43 @@ import (
 )
 
 func newBatch(a *app) *cobra.Command {
-	var on engineFlags
+	o := &batchOptions{}
 	cmd := &cobra.Command{
 		Use:   "batch [TOPIC...]",
 		Short: "Run one batch cycle: what is new in the log becomes Parquet and partials",
 		Long: `batch reads what no cycle has read yet, writes it as Parquet with the partials of every merged view, and commits one
 manifest a topic. Killed anywhere, the next cycle just works; of two at once one wins and the other says so. With --runner flink or
-spark the ranges are built there.`,
+spark the ranges are built there.
+
+With --every or --follow it is the batch layer as a process of its own beside a Kafka cluster, until a signal: a cycle at
+once and then each time, and the project's jobs at their times. Two of them are one too many and do no harm: a cycle that
+the other one was faster with is noted, and a job runs in one of them. With TOPICs it runs their cycles, and no jobs.`,
 		Example: `  millrace batch
   millrace batch flights --json
-  millrace batch --runner spark --endpoint 127.0.0.1:8099`,
-		RunE:              func(cmd *cobra.Command, args []string) error { return runBatch(cmd.Context(), a, &on, args) },
+  millrace batch --runner spark --endpoint 127.0.0.1:8099
+  millrace batch --every 1m
+  millrace batch --follow            # each batch.every of millrace.yaml`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.follow || cmd.Flags().Changed("every") {
+				return runBatchFollow(cmd, a, o, args)
+			}
+			return runBatch(cmd.Context(), a, o, args)
+		},
 		ValidArgsFunction: a.complete((*project.Project).TopicNames, 0, false),
 	}
-	on.add(cmd)
+	cmd.Flags().DurationVar(&o.every, "every", 0, "go on until a signal: a cycle each time, and jobs at their times")
+	cmd.Flags().BoolVar(&o.follow, "follow", false, "the same, with batch.every of millrace.yaml")
+	o.engine.add(cmd)
 	return cmd
 }
 
-func runBatch(ctx context.Context, a *app, on *engineFlags, topics []string) error {
+type batchOptions struct {
+	every  time.Duration
+	follow bool
+	engine engineFlags
+}
+
+func runBatch(ctx context.Context, a *app, o *batchOptions, topics []string) error {
 	e, err := a.engine(ctx)
 	if err != nil {
 		return err
@@ -37,7 +57,7 @@ func runBatch(ctx context.Context, a *app, on *engineFlags, topics []string) err
 	if topics, err = e.topics(topics); err != nil {
 		return err
 	}
-	if e.batchOn, err = on.engine(&e.session.project.Config); err != nil {
+	if e.batchOn, err = o.engine.engine(&e.session.project.Config); err != nil {
 		return err
 	}
 	out := struct {
@@ -53,16 +73,20 @@ func runBatch(ctx context.Context, a *app, on *engineFlags, topics []string) err
 			a.note("%s: %s", name, f.Error())
 		}
 		if !a.json {
-			fmt.Fprintf(a.stdout, "%s: %s records and %s into manifest %d in %.1f s\n", name, thousands(r.Records), count(int(r.Rejects), "reject"), r.Manifest, r.Seconds)
-			if r.Rebuilt > 0 {
-				fmt.Fprintf(a.stdout, "%s: %s made for what was committed before\n", name, count(r.Rebuilt, "partial"))
-			}
+			a.printCycle(name, r)
 		}
 	}
 	if a.json {
 		return a.printJSON(out)
 	}
 	return nil
+}
+
+func (a *app) printCycle(topic string, r *batch.Report) {
+	fmt.Fprintf(a.stdout, "%s: %s records and %s into manifest %d in %.1f s\n", topic, thousands(r.Records), count(int(r.Rejects), "reject"), r.Manifest, r.Seconds)
+	if r.Rebuilt > 0 {
+		fmt.Fprintf(a.stdout, "%s: %s made for what was committed before\n", topic, count(r.Rebuilt, "partial"))
+	}
 }
 
 // cycle is the batch layer's input for a topic.

@@ -21,22 +21,35 @@ type ingestOptions struct {
 	strict  bool
 	id      string
 	timeout time.Duration
+	listen  string
 }
 
 func newIngest(a *app) *cobra.Command {
 	o := &ingestOptions{}
 	cmd := &cobra.Command{
-		Use:   "ingest TOPIC [FILE...|-]",
+		Use:   "ingest {TOPIC [FILE...|-] | --listen HOST:PORT}",
 		Short: "Put records into a topic: NDJSON, CSV or Parquet, also .gz and .zst",
 		Long: `ingest sends every line of the files, or of standard input, and ends when all are durable.
 Lines that do not fit the topic's fields are sent too: they become rejects, are counted at the end, can be seen, and are
-decoded anew when the topic's file is corrected. Only a line over the topic's max_record is not sent; then the exit code is 1.`,
+decoded anew when the topic's file is corrected. Only a line over the topic's max_record is not sent; then the exit code is 1.
+
+With --listen it is the ingest gateway of a Kafka cluster: records of every topic over HTTP, until a signal, and no
+questions; any number may run side by side. SIGTERM and Ctrl-C let requests in flight end, and the exit code is 0.`,
 		Example: `  millrace ingest flights flights.ndjson.zst
   millrace ingest flights --strict monday.csv tuesday.csv
   tail -F app.log | millrace ingest events
-  millrace ingest flights year.parquet --id year-2001    # run again, it goes on where it stopped`,
-		Args: cobra.MinimumNArgs(1),
+  millrace ingest flights year.parquet --id year-2001    # run again, it goes on where it stopped
+  millrace ingest --listen 0.0.0.0:7171`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if o.listen == "" {
+				return cobra.MinimumNArgs(1)(cmd, args)
+			}
+			return cobra.NoArgs(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.listen != "" {
+				return runGateway(cmd, a, o)
+			}
 			return runIngest(cmd.Context(), a, o, args[0], args[1:])
 		},
 		ValidArgsFunction: a.complete((*project.Project).TopicNames, 1, true),
@@ -47,6 +60,8 @@ decoded anew when the topic's file is corrected. Only a line over the topic's ma
 	f.BoolVar(&o.strict, "strict", false, "check the whole input first and send nothing if one line is bad")
 	f.StringVar(&o.id, "id", "", "a name for this input: the same command run again goes on where it stopped")
 	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait for a broker that is away")
+	f.StringVar(&o.listen, "listen", "", "host:port to take records at over HTTP, until a signal")
+	_ = cmd.RegisterFlagCompletionFunc("listen", cobra.NoFileCompletions)
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(ingestFormats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -129,8 +144,8 @@ func (a *app) printIngested(r ingest.Result, err error) error {
 	return nil
 }
 
-// topic opens the project for work on one topic. What is wrong in a view or a job does not stand in the way of records.
-func (a *app) topic(name string) (*project.Project, *schemas.Topic, error) {
+// topics opens the project for work on its topics. What is wrong in a view or a job does not stand in the way of records.
+func (a *app) topics() (*project.Project, error) {
 	p, found := project.Open(a.dir)
 	var matter problems
 	for _, problem := range found {
@@ -139,7 +154,16 @@ func (a *app) topic(name string) (*project.Project, *schemas.Topic, error) {
 		}
 	}
 	if len(matter) > 0 {
-		return nil, nil, matter
+		return nil, matter
+	}
+	return p, nil
+}
+
+// topic opens the project for work on one topic.
+func (a *app) topic(name string) (*project.Project, *schemas.Topic, error) {
+	p, err := a.topics()
+	if err != nil {
+		return nil, nil, err
 	}
 	topic, ok := p.Topics[name]
 	if !ok {

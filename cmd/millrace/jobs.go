@@ -47,7 +47,16 @@ func job(p *project.Project, name string) (*project.Job, error) {
 
 // runner runs jobs of the engine's project, or only tells their history if there is no engine.
 func (a *app) runner(p *project.Project, answerer jobs.Answerer) *jobs.Runner {
-	return &jobs.Runner{Dir: p.Private("jobs"), Project: p.Dir, Answerer: answerer, Now: time.Now, Log: a.logger()}
+	return &jobs.Runner{Dir: jobsFolder(p), Project: p.Dir, Answerer: answerer, Now: time.Now, Log: a.logger()}
+}
+
+// jobsFolder is where the history of jobs lies: beside what all processes of a cluster share, so that a job that several
+// are to run is run by one of them.
+func jobsFolder(p *project.Project) string {
+	if p.Config.Embedded() {
+		return p.Private("jobs")
+	}
+	return filepath.Join(strings.TrimPrefix(p.Config.Store, "file://"), "jobs")
 }
 
 // moments are how a time may be written in a flag; without an offset it is in the job's time zone.

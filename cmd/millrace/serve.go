@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,7 @@ func runServe(ctx context.Context, a *app, listen string) error {
 	if p == nil {
 		return problems(found)
 	}
-	if err := besideUp(p, listen); err != nil {
+	if err := besideUp(p, "serve", listen); err != nil {
 		return err
 	}
 	if listen == "" {
@@ -55,34 +56,37 @@ func runServe(ctx context.Context, a *app, listen string) error {
 	}
 	defer e.Close()
 	if e.session.own != nil { // `up` ended in between
-		return noCluster()
+		return noCluster("serve")
 	}
 	l, err := a.live(e)
 	if err != nil {
 		return err
 	}
-	url := "http://" + listener.Addr().String()
-	if a.json {
-		err = a.printJSON(map[string]string{"http": url})
-	} else {
-		_, err = fmt.Fprintf(a.stdout, "millrace serves at %s\n", url)
-	}
-	if err != nil {
+	if err := a.announce("millrace serves", listener); err != nil {
 		return err
 	}
 	return a.serveHTTP(ctx, listener, a.newHTTP(l), drain)
 }
 
-// besideUp says whether the project has a broker that serve can share.
-func besideUp(p *project.Project, listen string) error {
+// announce says that a server is ready, and where.
+func (a *app) announce(what string, listener net.Listener) error {
+	url := "http://" + listener.Addr().String()
+	if a.json {
+		return a.printJSON(map[string]string{"http": url})
+	}
+	_, err := fmt.Fprintf(a.stdout, "%s at %s\n", what, url)
+	return err
+}
+
+// besideUp says whether the project has a broker that a verb which serves HTTP can share.
+func besideUp(p *project.Project, verb, listen string) error {
 	if !p.Config.Embedded() {
 		return nil
 	}
-	owner, owned := broker.Owner(p.Private("broker"))
-	up := readUp(p)
+	up := runningUp(p)
 	switch {
-	case !owned || up == nil || up.PID != owner.PID:
-		return noCluster()
+	case up == nil:
+		return noCluster(verb)
 	case listen == "":
 		return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("`millrace up` serves this project already, as process %d, at %s", up.PID, up.HTTP),
 			Hint: "use that, or give --listen for a second server beside it"}
@@ -90,6 +94,15 @@ func besideUp(p *project.Project, listen string) error {
 	return nil
 }
 
-func noCluster() error {
-	return &schemas.Problem{Kind: schemas.Usage, Message: "serve needs a Kafka cluster, and brokers: is embedded", Hint: "run `millrace up`, which serves too, or name the cluster's brokers in millrace.yaml"}
+// runningUp is the `up` that has the project's embedded broker, nil if none runs.
+func runningUp(p *project.Project) *upFile {
+	owner, owned := broker.Owner(p.Private("broker"))
+	if up := readUp(p); owned && up != nil && up.PID == owner.PID {
+		return up
+	}
+	return nil
+}
+
+func noCluster(verb string) error {
+	return &schemas.Problem{Kind: schemas.Usage, Message: verb + " needs a Kafka cluster, and brokers: is embedded", Hint: "run `millrace up`, which does it too, or name the cluster's brokers in " + project.File}
 }

@@ -36,12 +36,17 @@ type status struct {
 
 // topicStatus is a topic in every layer.
 type topicStatus struct {
+	logStatus
+	Batch batchStatus `json:"batch"`
+	Speed speedStatus `json:"speed"`
+}
+
+// logStatus is a topic in the log.
+type logStatus struct {
 	Topic string           `json:"topic"`
 	ID    string           `json:"id,omitempty"` // empty: the broker does not have the topic yet
 	Start schemas.Frontier `json:"start"`        // the first offsets still in the log
 	End   schemas.Frontier `json:"end"`
-	Batch batchStatus      `json:"batch"`
-	Speed speedStatus      `json:"speed"`
 }
 
 // speedStatus is how far the speed layer is above the batch layer's frontier.
@@ -121,20 +126,12 @@ func readSpeedStatus(ctx context.Context, in *speed.Input) (speedStatus, error) 
 }
 
 func readTopicStatus(ctx context.Context, log *kafkalog.Log, st store.Store, topic *schemas.Topic) (topicStatus, error) {
-	out := topicStatus{Topic: topic.Name, Start: schemas.Frontier{}, End: schemas.Frontier{}, Batch: batchStatus{Frontier: schemas.Frontier{}},
-		Speed: speedStatus{Frontier: schemas.Frontier{}}}
-	t, err := log.Topic(ctx, topic.Name)
-	if errors.Is(err, kafkalog.ErrNoTopic) {
-		return out, nil
-	}
-	if err != nil {
+	out := topicStatus{Batch: batchStatus{Frontier: schemas.Frontier{}}, Speed: speedStatus{Frontier: schemas.Frontier{}}}
+	var err error
+	if out.logStatus, err = readLogStatus(ctx, log, topic.Name); err != nil || out.ID == "" {
 		return out, err
 	}
-	out.ID = t.ID
-	if out.Start, out.End, err = log.Offsets(ctx, topic.Name); err != nil {
-		return out, err
-	}
-	m, err := dataset.Newest(ctx, st, manifest.Root(topic.Name, t.ID, topic.Hash()))
+	m, err := dataset.Newest(ctx, st, manifest.Root(topic.Name, out.ID, topic.Hash()))
 	if err != nil {
 		return out, err
 	}
@@ -158,6 +155,20 @@ func readTopicStatus(ctx context.Context, log *kafkalog.Log, st store.Store, top
 		out.Batch.Lag += r.To - max(r.From, out.Start[r.Partition])
 	}
 	return out, nil
+}
+
+func readLogStatus(ctx context.Context, log *kafkalog.Log, topic string) (logStatus, error) {
+	out := logStatus{Topic: topic, Start: schemas.Frontier{}, End: schemas.Frontier{}}
+	t, err := log.Topic(ctx, topic)
+	if errors.Is(err, kafkalog.ErrNoTopic) {
+		return out, nil
+	}
+	if err != nil {
+		return out, err
+	}
+	out.ID = t.ID
+	out.Start, out.End, err = log.Offsets(ctx, topic)
+	return out, err
 }
 
 func (a *app) printStatus(s status) error {

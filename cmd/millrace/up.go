@@ -69,7 +69,9 @@ func (a *app) runLayers(ctx context.Context, l *live, listener net.Listener) err
 	layers, ctx := errgroup.WithContext(ctx)
 	layers.Go(func() error { return a.serveHTTP(ctx, listener, a.newHTTP(l), shutdown) })
 	layers.Go(func() error { return a.keepSlices(ctx, l, nil) })
-	layers.Go(func() error { return a.cycles(ctx, l) })
+	layers.Go(func() error {
+		return (&cycles{app: a, live: l, every: l.base.session.project.Config.Batch.Every}).run(ctx)
+	})
 	layers.Go(func() error { return a.schedule(ctx, l.base) })
 	if own := l.base.session.own; own != nil {
 		layers.Go(func() error { return watchBroker(ctx, own) })
@@ -91,40 +93,4 @@ func watchBroker(ctx context.Context, b *broker.Broker) error {
 			}
 		}
 	}
-}
-
-// cycles runs a batch cycle of every topic on schedule until ctx ends. A cycle that fails is reported and tried again at
-// its next time: the log keeps what it would have read.
-func (a *app) cycles(ctx context.Context, l *live) error {
-	tick := time.NewTicker(l.base.session.project.Config.Batch.Every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-			if err := a.cycleAll(ctx, l); err != nil && ctx.Err() == nil {
-				a.logger().Error("batch cycle", "error", err)
-			}
-		}
-	}
-}
-
-// cycleAll runs one cycle a topic, of the project as its files are now. A topic that fails does not keep the others from
-// theirs.
-func (a *app) cycleAll(ctx context.Context, l *live) error {
-	e, err := l.engine(ctx)
-	if err != nil {
-		return err
-	}
-	for _, name := range e.session.project.TopicNames() {
-		r, cerr := e.cycle(a, name).Cycle(ctx)
-		if err = errors.Join(err, cerr); r == nil {
-			continue
-		}
-		for _, f := range r.Failed {
-			err = errors.Join(err, f)
-		}
-	}
-	return err
 }

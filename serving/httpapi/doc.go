@@ -6,7 +6,7 @@
 //	GET  /healthz, /readyz          the process lives; it can serve now
 //	GET  /metrics                   Prometheus
 //
-// All else answers 404. [New] lists the routes in one table: a new one is a line there and a method here.
+// Without a Querier there is no /v1/query. All else answers 404. [New] lists the routes in one table: a new one is a line there and a method here.
 //
 // Nothing is imported from the ingest or the batch layer: [Options] says what the server stands on, and cmd wires it.
 //

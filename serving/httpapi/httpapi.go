@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/millrace/millrace/schemas"
@@ -47,7 +49,8 @@ type LayerPosition struct {
 	Lag      int64 // offsets between the frontier and the log's end
 }
 
-// Options are what a server stands on. Functions may be called at any time, also at once.
+// Options are what a server stands on. Functions may be called at any time, also at once. Without a Querier there is no
+// /v1/query: the server is an ingest gateway.
 type Options struct {
 	Topics    func(context.Context) (map[string]*schemas.Topic, error) // as the project declares them now
 	Appender  Appender
@@ -94,6 +97,7 @@ func set[T comparable](at *T, otherwise T) {
 type Server struct {
 	o         Options
 	mux       *http.ServeMux
+	routes    map[string]map[string]handler
 	foreign   *http.CrossOriginProtection
 	metrics   *metrics
 	bodies    *gate
@@ -110,14 +114,17 @@ func New(o Options) *Server {
 	s.bodies = &gate{slots: make(chan struct{}, o.Bodies), queue: int64(o.Queue), patience: o.QueueWait, what: "requests with records"}
 	s.questions = &gate{slots: make(chan struct{}, o.Questions), queue: int64(o.Queue), patience: o.QueueWait, what: "questions"}
 	s.metrics = newMetrics(s)
-	for path, methods := range map[string]map[string]handler{
+	s.routes = map[string]map[string]handler{
 		"/v1/topics/{topic}/records": {http.MethodPost: s.records},
-		"/v1/query":                  {http.MethodPost: s.query},
 		"/v1/status":                 {http.MethodGet: s.status},
 		"/healthz":                   {http.MethodGet: s.healthz},
 		"/readyz":                    {http.MethodGet: s.readyz},
 		"/metrics":                   {http.MethodGet: s.metrics.serve},
-	} {
+	}
+	if o.Querier != nil {
+		s.routes["/v1/query"] = map[string]handler{http.MethodPost: s.query}
+	}
+	for path, methods := range s.routes {
 		s.mux.HandleFunc(path, s.route(path, methods))
 	}
 	s.mux.HandleFunc("/", s.route("other", nil))
@@ -173,10 +180,18 @@ func (s *Server) pick(methods map[string]handler, w http.ResponseWriter, r *http
 }
 
 func (s *Server) nearestPath(path string) string {
-	if near := schemas.Nearest(path, []string{"/v1/topics", "/v1/query", "/v1/status", "/healthz", "/readyz", "/metrics"}); near != "" && near != path {
+	var there, known []string
+	for route, methods := range s.routes {
+		for method := range methods {
+			there = append(there, method+" "+strings.Replace(route, "{topic}", "TOPIC", 1))
+		}
+		known = append(known, strings.TrimSuffix(route, "/{topic}/records"))
+	}
+	slices.Sort(there)
+	if near := schemas.Nearest(path, known); near != "" && near != path {
 		return fmt.Sprintf("did you mean %s?", near)
 	}
-	return "there are POST /v1/topics/TOPIC/records, POST /v1/query, GET /v1/status, /healthz, /readyz and /metrics"
+	return "there are " + strings.Join(there, ", ")
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) error {

@@ -38,7 +38,10 @@ func newMetrics(s *Server) *metrics {
 	running := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "millrace_queries_running", Help: "Questions that run now."}, func() float64 { return float64(len(s.questions.slots)) })
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "millrace_queries_waiting", Help: "Questions that wait for their turn."}, func() float64 { return float64(s.questions.waiting.Load()) })
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m.requests, m.durations, m.questions, m.appended, m.kept, m.refused, running, waiting,
+	if s.o.Querier != nil {
+		registry.MustRegister(m.questions, running, waiting)
+	}
+	registry.MustRegister(m.requests, m.durations, m.appended, m.kept, m.refused,
 		&positions{read: s.o.Positions, timeout: s.o.StatusTimeout}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 	return m
