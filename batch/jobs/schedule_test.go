@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +50,40 @@ func TestScheduleRunsAtItsTimes(t *testing.T) {
 			t.Error(got)
 		}
 		if got := states(t, r); got != "01-04T02:30 done, 01-03T02:30 done, 01-02T02:30 done" {
+			t.Error(got)
+		}
+	})
+}
+
+// Two machines with a project's files each and one history: every run is made by one of them, and what one was cut short
+// in the other makes up.
+func TestTwoMachinesWithOneHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, log := t.TempDir(), &ledger{}
+		log.before = func(ctx context.Context, _ int) error {
+			select {
+			case <-time.After(20 * time.Minute): // the other one looks twice meanwhile
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		now := clock("2026-01-01 12:00")
+		one, other := testRunner(dir, log, now), testRunner(dir, log, now)
+		other.Project = t.TempDir()
+		job := testJob(t, dir, daily)
+		var machines sync.WaitGroup
+		machines.Go(func() { live(t, one, always(job), 38*time.Hour+35*time.Minute) }) // five minutes into the second run
+		machines.Go(func() { live(t, other, always(job), 96*time.Hour) })
+		machines.Wait()
+		counts := map[string]int{}
+		for _, due := range log.asked {
+			counts[due]++
+		}
+		if counts["2026-01-02 02:30"] != 1 || counts["2026-01-04 02:30"] != 1 || counts["2026-01-05 02:30"] != 1 || len(counts) != 4 {
+			t.Error(log.asked)
+		}
+		if got := states(t, other); !strings.HasPrefix(got, "01-05T02:30 done, 01-04T02:30 done, 01-03T02:30 done") || strings.Contains(got, "lost") {
 			t.Error(got)
 		}
 	})

@@ -21,7 +21,7 @@ type engine struct {
 	catalog   *catalog
 	compiler  *views.Compiler
 	server    *serving.Server
-	scratch   string           // folder for temporary files; empty: the system's
+	scratch   string           // folder for temporary files of this process
 	speedOn   runner.Engine    // where the speed layer's pipelines run
 	batchOn   runner.Engine    // where the cycles run
 	savepoint string           // of Flink, that the speed layer goes on from

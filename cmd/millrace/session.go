@@ -12,6 +12,7 @@ import (
 
 	"github.com/millrace/millrace/ingest/broker"
 	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/scratch"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/project"
 )
@@ -23,6 +24,8 @@ type session struct {
 	brokers []string
 	up      *upFile // nil: no `up` runs here
 	own     *broker.Broker
+
+	temporary *scratch.Folder // nil: none was asked for, or it is the project's own
 }
 
 // upFile is .millrace/up.json: where a running `up` can be reached. It is written when all is ready, and counts only as
@@ -91,19 +94,29 @@ func (a *app) openBroker(ctx context.Context, p *project.Project, dir string) (*
 	return &session{project: p, brokers: []string{own.Addr()}, own: own}, nil
 }
 
-// Close gives the broker free if the session opened it.
+// Close gives the broker free if the session opened it, and removes the session's temporary files.
 func (s *session) Close() error {
+	if s.temporary != nil {
+		s.temporary.Close()
+	}
 	if s.own == nil {
 		return nil
 	}
 	return s.own.Close()
 }
 
-// scratch is the folder for the session's temporary files: the project's own if the broker is, for then what a killed
-// process leaves is found and removed; else the system's.
+// scratch is the folder for the session's temporary files: the project's own if the broker is, for whoever opens that next
+// empties it; else one of the system's for this process alone, which the next process removes if this one is killed.
 func (s *session) scratch() (string, error) {
+	if s.temporary != nil {
+		return s.temporary.Path, nil
+	}
 	if !s.project.Config.Embedded() {
-		return "", nil
+		var err error
+		if s.temporary, err = scratch.New("", "millrace-process-"); err != nil {
+			return "", &schemas.Problem{Kind: schemas.Environment, Message: "make a scratch folder", Err: err, Hint: "free some space or set TMPDIR to a folder that can be written"}
+		}
+		return s.temporary.Path, nil
 	}
 	dir := s.project.Private(scratchFolder)
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -1,0 +1,115 @@
+// Package scratch makes folders for temporary files that do not outlive their process for long: beside a folder NAME lies
+// NAME.lock, made before it and locked (flock) as long as its process lives. Whoever finds the lock free knows that the
+// folder's owner was killed, and removes both. Every New does so for what has its prefix.
+package scratch
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const lockSuffix = ".lock"
+
+// Folder is a folder for temporary files.
+type Folder struct {
+	Path string
+	lock *os.File
+}
+
+// New makes a folder under parent, empty for the system's, whose name begins with prefix, and sweeps out those whose owner
+// was killed. Nobody but New makes files that begin with prefix there.
+func New(parent, prefix string) (*Folder, error) {
+	if parent == "" {
+		parent = os.TempDir()
+	}
+	parent, err := filepath.Abs(parent) // an engine's working folder need not be this one's for ever
+	if err == nil {
+		err = os.MkdirAll(parent, 0o755)
+	}
+	if err == nil {
+		err = sweep(parent, prefix)
+	}
+	f := &Folder{}
+	for err == nil && f.lock == nil {
+		err = f.take(parent, prefix)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(f.Path, 0o755); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// take makes a lock of a new name. Without an error the lock may still be nil: a sweep came between.
+func (s *Folder) take(parent, prefix string) error {
+	f, err := os.CreateTemp(parent, prefix+"*"+lockSuffix)
+	if err != nil {
+		return err
+	}
+	if err := flock(f); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil
+		}
+		return err
+	}
+	if !named(f) {
+		return f.Close()
+	}
+	s.lock, s.Path = f, strings.TrimSuffix(f.Name(), lockSuffix)
+	return nil
+}
+
+// Close removes the folder and all in it.
+func (s *Folder) Close() {
+	os.RemoveAll(s.Path)
+	os.Remove(s.lock.Name())
+	s.lock.Close()
+}
+
+// sweep removes the folders under parent whose owner is dead. What it may not touch, it leaves.
+func sweep(parent, prefix string) error {
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if name := e.Name(); !strings.HasPrefix(name, prefix) || !strings.HasSuffix(name, lockSuffix) {
+			continue
+		}
+		f, err := os.OpenFile(filepath.Join(parent, e.Name()), os.O_RDWR, 0)
+		if err != nil {
+			continue
+		}
+		if flock(f) == nil && named(f) && os.RemoveAll(strings.TrimSuffix(f.Name(), lockSuffix)) == nil {
+			os.Remove(f.Name())
+		}
+		f.Close()
+	}
+	return nil
+}
+
+// named says whether the open file still has its name: a lock on one that was swept away protects nothing.
+func named(f *os.File) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(f.Name())
+	return err == nil && os.SameFile(a, b)
+}
+
+func flock(f *os.File) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != unix.EINTR {
+			return err
+		}
+	}
+}
