@@ -274,7 +274,9 @@ func (s *site) whole() {
 // cycle runs a batch cycle and wants it to commit so many records.
 func (s *site) cycle(records int64, flags ...string) {
 	s.Helper()
-	var done struct{ Topics []struct{ Records, Rejects int64 } }
+	var done struct {
+		Topics []struct{ Records, Rejects int64 }
+	}
 	s.must(json.Unmarshal([]byte(s.run(append([]string{"batch", "flights", "--json"}, flags...)...)), &done))
 	if len(done.Topics) != 1 || done.Topics[0].Records != records || done.Topics[0].Rejects != 0 {
 		s.Fatalf("the cycle committed %+v, want %d records", done.Topics, records)
