@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,16 +55,17 @@ func (h *home) path(names ...string) string {
 }
 
 // write writes a file of the folder as JSON, whole or not at all.
-func (h *home) write(name string, v any) error {
+func (h *home) write(name string, v any) error { return write(h.path(name), v) }
+
+func write(path string, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	part := h.path(name + ".part")
-	if err := os.WriteFile(part, append(text, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(path+".part", append(text, '\n'), 0o600); err != nil {
 		return err
 	}
-	return os.Rename(part, h.path(name))
+	return os.Rename(path+".part", path)
 }
 
 // recall gives the state that fits what is asked for: the one of the folder, or the one that fresh makes if the folder is new.
@@ -109,6 +111,15 @@ func (h *home) process(name string, command, env []string, ready string, ports .
 // start starts the processes that do not run, side by side, and tells of each. If one does not come up, those that were
 // started are stopped.
 func (h *home) start(ctx context.Context, processes ...*Process) error {
+	var names []string
+	for _, p := range processes {
+		if !p.Running() {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) > 0 {
+		h.note.say("starting %s", strings.Join(names, ", "))
+	}
 	results := make(chan error)
 	for _, p := range processes {
 		go func() { results <- h.startOne(ctx, p) }()

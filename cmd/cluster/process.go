@@ -151,11 +151,7 @@ func (p *Process) launch() (from int64, err error) {
 	l := &life{PID: cmd.Process.Pid, Log: p.Log, reaped: reaped}
 	l.Started, _ = startTime(l.PID)
 	p.life = l
-	text, err := json.Marshal(l)
-	if err == nil {
-		err = os.WriteFile(p.record, text, 0o644)
-	}
-	if err != nil {
+	if err := write(p.record, l); err != nil {
 		return 0, errors.Join(err, l.signal(syscall.SIGKILL))
 	}
 	return from, nil
