@@ -20,13 +20,14 @@ import (
 // parcel is a run of lines on its way from the source to the log. It is used again when its last record is
 // acknowledged.
 type parcel struct {
-	data    []byte // the payloads, one after the other
-	ends    []int  // of each payload in data
-	lines   []int64
-	recs    []kgo.Record
-	rejects int64
-	refused []Refused // over the limit, not among the payloads
-	reasons []Refused // of the first rejects, for a strict run
+	data       []byte // the payloads, one after the other
+	ends       []int  // of each payload in data
+	lines      []int64
+	recs       []kgo.Record
+	partitions int32 // that the records' are of
+	rejects    int64
+	refused    []Refused // over the limit, not among the payloads
+	reasons    []Refused // of the first rejects, for a strict run
 
 	bad     []bool // by record: a reject
 	checked chan struct{}
@@ -39,6 +40,8 @@ const (
 	parcelLines = 2048
 	parcelBytes = 256 << 10
 	parcels     = 48
+	// lineTurn lines without a key go to one partition, then to the next, so that batches grow.
+	lineTurn = 1024
 )
 
 func (p *parcel) reset() {
@@ -176,6 +179,9 @@ func judge(p *parcel, o *Options, t *target, c Checker) {
 		p.recs, p.bad = make([]kgo.Record, n), make([]bool, n)
 	}
 	p.recs, p.bad = p.recs[:n], p.bad[:n]
+	if t != nil {
+		p.partitions = t.partitions
+	}
 	from := 0
 	for i, end := range p.ends {
 		v := p.data[from:end:end]
@@ -184,8 +190,7 @@ func judge(p *parcel, o *Options, t *target, c Checker) {
 		if t != nil {
 			rec := &p.recs[i]
 			*rec = kgo.Record{Topic: t.name, Value: v, Key: recordKey(o.Topic, v), Timestamp: t.stamp}
-			// Lines without a key change the partition now and then, so that batches grow.
-			rec.Partition = t.partition(rec, p.lines[i]/1024)
+			rec.Partition = t.partition(rec, p.lines[i]/lineTurn)
 			r.Partition, r.Key = rec.Partition, rec.Key
 			if o.ID != "" {
 				rec.Headers = []kgo.RecordHeader{{Key: lineHeader, Value: strconv.AppendInt([]byte(o.ID+"@"), p.lines[i], 10)}}

@@ -19,6 +19,10 @@
 // its number where it has no key, and a partition keeps the order of lines. Notes are repeated as lines are
 // acknowledged, so the part to read stays short. A note also says what the input looked like; another input stops.
 //
+// When the topic gets partitions, keys go to others than before. What is on its way is acknowledged first, then a note
+// closes the era of the old number and begins one of the new. A line is in the log if any era has it: by that era's number
+// of partitions it belongs to a partition whose mark is not before the line.
+//
 // One limit: a batch that a killed process had handed to the network may reach the broker after the next run has read
 // the topic. The next run waits until the topic's end has stood still for Options.Settle; a batch that is later than
 // that is doubled.

@@ -75,6 +75,7 @@ type requests struct {
 // request is one that runs or has run. What follows ended may be read once it is closed.
 type request struct {
 	body     string
+	topicID  string // what has run in another topic of the name has not run
 	ended    chan struct{}
 	offsets  []Offset
 	replayed bool
@@ -101,7 +102,11 @@ func (p *Producer) AppendOnce(ctx context.Context, topic *schemas.Topic, key str
 	defer cancel()
 	name, body := topic.Name+"/"+key, bodyHash(payloads)
 	for {
-		rq, mine := p.requests.begin(name, body)
+		t, err := p.target(ctx, topic)
+		if err != nil {
+			return nil, false, err
+		}
+		rq, mine := p.requests.begin(name, body, t.id)
 		if mine { // the client may go away, the outcome must be known all the same
 			go p.appendOnce(context.WithoutCancel(ctx), topic, key, payloads, rq)
 		}
@@ -123,10 +128,10 @@ func (p *Producer) AppendOnce(ctx context.Context, topic *schemas.Topic, key str
 }
 
 // begin finds the request or makes it; mine says that the caller must run it.
-func (r *requests) begin(name, body string) (rq *request, mine bool) {
+func (r *requests) begin(name, body, topicID string) (rq *request, mine bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if rq = r.done[name]; rq != nil {
+	if rq = r.done[name]; rq != nil && rq.topicID == topicID {
 		return rq, false
 	}
 	if rq = r.running[name]; rq != nil {
@@ -146,8 +151,12 @@ func (r *requests) end(name string, rq *request) {
 	defer r.mu.Unlock()
 	delete(r.running, name)
 	if rq.err == nil {
+		if old := r.done[name]; old != nil {
+			r.held -= len(old.offsets)
+		} else {
+			r.order = append(r.order, name)
+		}
 		r.done[name] = rq
-		r.order = append(r.order, name)
 		r.held += len(rq.offsets)
 	}
 	for len(r.order) > 1 && (len(r.order) > requestKeys || r.held > requestOffsets) {
@@ -161,7 +170,18 @@ func (r *requests) end(name string, rq *request) {
 func (p *Producer) appendOnce(ctx context.Context, topic *schemas.Topic, key string, payloads [][]byte, rq *request) {
 	begun, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
-	n, err := p.complete(begun, topic, key, payloads, rq)
+	var n *requestNote
+	t, err := p.target(begun, topic)
+	for err == nil {
+		rq.topicID = t.id
+		if n, err = p.complete(begun, topic, t, key, payloads, rq); err == nil {
+			break
+		}
+		if !p.replaced(begun, topic, t, err) {
+			break
+		}
+		t, err = p.target(begun, topic)
+	}
 	rq.err = err
 	p.requests.end(topic.Name+"/"+key, rq)
 	if err != nil || n == nil {
@@ -178,19 +198,14 @@ func (p *Producer) appendOnce(ctx context.Context, topic *schemas.Topic, key str
 
 // complete appends the request's payloads, or those of them that are not in the log. It returns the note to be
 // completed, nil if that is done already.
-func (p *Producer) complete(ctx context.Context, topic *schemas.Topic, key string, payloads [][]byte, rq *request) (*requestNote, error) {
-	t, err := p.target(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	var n *requestNote
+func (p *Producer) complete(ctx context.Context, topic *schemas.Topic, t *target, key string, payloads [][]byte, rq *request) (n *requestNote, err error) {
 	var missing []int
 	for held := false; !held; { // another process may be faster with the claim
 		if n, missing, err = p.lookForRequest(ctx, t, key, payloads, rq); err != nil || len(missing) == 0 {
 			return n, err
 		}
 		if held, err = p.claimRequest(ctx, n); err != nil {
-			return nil, brokerProblem(p.o.Brokers, err)
+			return nil, p.notesProblem(err)
 		}
 	}
 	prefix := requestPrefix(n)
@@ -219,7 +234,7 @@ func (p *Producer) complete(ctx context.Context, topic *schemas.Topic, key strin
 func (p *Producer) lookForRequest(ctx context.Context, t *target, key string, payloads [][]byte, rq *request) (claim *requestNote, missing []int, err error) {
 	before, err := p.requestNote(ctx, t.name+"/"+key, -1)
 	if err != nil {
-		return nil, nil, brokerProblem(p.o.Brokers, err)
+		return nil, nil, p.notesProblem(err)
 	}
 	rq.offsets = make([]Offset, len(payloads))
 	claim = &requestNote{Version: 1, Topic: t.name, TopicID: t.id, Key: key, Records: len(payloads), Body: rq.body}
@@ -380,6 +395,18 @@ func (p *Producer) requestNote(ctx context.Context, name string, upTo int64) (*r
 		r.at = end
 	}
 	return r.notes[name], nil
+}
+
+// notesProblem is the error of reading or writing notes. If their topic was deleted it is looked up again the next time.
+func (p *Producer) notesProblem(err error) error {
+	if !isGone(err) {
+		return brokerProblem(p.o.Brokers, err)
+	}
+	p.requests.reading.Lock()
+	defer p.requests.reading.Unlock()
+	p.requests.target = nil
+	p.cl.PurgeTopicsFromProducing(requestsTopic)
+	return &schemas.Problem{Kind: schemas.Failed, Message: fmt.Sprintf("the topic %s was deleted (%v)", requestsTopic, err), Hint: "send the request again"}
 }
 
 // pass moves at over the notes that this producer wrote.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -46,13 +47,24 @@ type Producer struct {
 	requests requests
 }
 
-// target is a Kafka topic as it is.
+// target is a Kafka topic as it is, or was a moment ago.
 type target struct {
 	name       string
 	id         string
 	partitions int32
+	declared   int32     // by the topic file; what Kafka lacks of it has been asked for
 	stamp      time.Time // what records of a topic with append time carry; zero: the time they are sent
 	pick       kgo.TopicPartitioner
+
+	seen   atomic.Int64 // when it was looked at, nanoseconds since 1970
+	asking atomic.Bool  // it is being looked at
+}
+
+// with is the target with another number of partitions.
+func (t *target) with(partitions int32) *target {
+	out := &target{name: t.name, id: t.id, partitions: partitions, declared: t.declared, stamp: t.stamp, pick: t.pick}
+	out.seen.Store(time.Now().UnixNano())
+	return out
 }
 
 const (
@@ -98,6 +110,7 @@ func newClient(o ProducerOptions, maxBatch int64) (*kgo.Client, error) {
 		kgo.ProducerLinger(o.Linger),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.MaxBufferedRecords(1<<30),
+		kgo.UnknownTopicRetries(unknownTries),
 		kgo.MetadataMinAge(100*time.Millisecond),
 		kgo.RetryBackoffFn(func(try int) time.Duration { return min(time.Second, 25*time.Millisecond<<min(try, 6)) }),
 		kgo.DialTimeout(5*time.Second),
@@ -138,10 +151,19 @@ func (p *Producer) Append(ctx context.Context, topic *schemas.Topic, payloads []
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
-	t, err := p.target(ctx, topic)
-	if err != nil {
-		return nil, err
+	for {
+		t, err := p.target(ctx, topic)
+		if err != nil {
+			return nil, err
+		}
+		out, err := p.append(ctx, topic, t, payloads)
+		if err == nil || !p.replaced(ctx, topic, t, err) {
+			return out, err
+		}
 	}
+}
+
+func (p *Producer) append(ctx context.Context, topic *schemas.Topic, t *target, payloads [][]byte) ([]Offset, error) {
 	s, err := p.send(ctx, topic, t, payloads, nil)
 	if err != nil {
 		return nil, err
@@ -237,11 +259,14 @@ func recordKey(t *schemas.Topic, payload []byte) []byte {
 func recordSize(r *kgo.Record) int { return len(r.Key) + len(r.Value) }
 
 // partition is Kafka's default for a record with a key (murmur2), and a matter of turn for one without.
-func (t *target) partition(r *kgo.Record, turn int64) int32 {
+func (t *target) partition(r *kgo.Record, turn int64) int32 { return t.place(r, turn, t.partitions) }
+
+// place is the partition for a number of them.
+func (t *target) place(r *kgo.Record, turn int64, partitions int32) int32 {
 	if r.Key == nil {
-		return int32(uint64(turn) % uint64(t.partitions))
+		return int32(uint64(turn) % uint64(partitions))
 	}
-	return int32(t.pick.Partition(r, int(t.partitions)))
+	return int32(t.pick.Partition(r, int(partitions)))
 }
 
 // largeClient is a second producer whose batches hold any record the topics allow. The usual one keeps batches small,
@@ -259,8 +284,8 @@ func (p *Producer) largeClient() (*kgo.Client, error) {
 	return p.large, nil
 }
 
-// Prepare creates the Kafka topic if it is missing and returns its id and number of partitions; one that is there is
-// taken as it is.
+// Prepare creates the Kafka topic if it is missing, adds partitions if the topic file has more, and returns its id and number
+// of partitions.
 func (p *Producer) Prepare(ctx context.Context, topic *schemas.Topic) (id string, partitions int32, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
@@ -271,23 +296,43 @@ func (p *Producer) Prepare(ctx context.Context, topic *schemas.Topic) (id string
 	return t.id, t.partitions, nil
 }
 
+// target is the topic as it was not long ago. What changes meanwhile is noticed in the background: records that go by an old
+// number of partitions are where they may be, and those of a topic that is gone fail.
 func (p *Producer) target(ctx context.Context, topic *schemas.Topic) (*target, error) {
 	p.mu.Lock()
 	t := p.known[topic.Name]
 	p.mu.Unlock()
-	if t != nil {
+	declared := int32(max(schemas.DefaultPartitions, topic.Partitions))
+	if t != nil && declared <= max(t.declared, t.partitions) {
+		if time.Since(time.Unix(0, t.seen.Load())) > freshFor && t.asking.CompareAndSwap(false, true) {
+			go p.renew(t)
+		}
 		return t, nil
 	}
-	t, err := p.find(ctx, topic.Name, int32(max(1, topic.Partitions)), map[string]string{
+	old := t
+	t, err := p.find(ctx, topic.Name, declared, map[string]string{
 		"message.timestamp.type": "LogAppendTime",
 		"max.message.bytes":      strconv.FormatInt(max(batchBytes, 2*maxRecord(topic))+batchSlack, 10),
 	})
 	if err != nil {
 		return nil, brokerProblem(p.o.Brokers, err)
 	}
+	t.declared = declared
+	p.mu.Lock()
+	if now := p.known[topic.Name]; now == nil || now == old {
+		p.known[topic.Name] = t
+	}
+	p.mu.Unlock()
+	if t.partitions < declared {
+		if err := p.grow(ctx, t, declared); err != nil {
+			return nil, brokerProblem(p.o.Brokers, err)
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.known[topic.Name] = t
+	if now := p.known[topic.Name]; now != nil {
+		t = now
+	}
 	return t, nil
 }
 
@@ -304,6 +349,7 @@ func (p *Producer) find(ctx context.Context, name string, partitions int32, conf
 		d := list[name]
 		if d.Err == nil && len(d.Partitions) > 0 {
 			t := &target{name: name, id: d.ID.String(), partitions: int32(len(d.Partitions)), pick: kgo.StickyKeyPartitioner(nil).ForTopic(name)}
+			t.seen.Store(time.Now().UnixNano())
 			if cs, err := p.adm.DescribeTopicConfigs(ctx, name); err == nil && len(cs) == 1 && cs[0].Err == nil {
 				for _, c := range cs[0].Configs {
 					if c.Key == "message.timestamp.type" && c.MaybeValue() == "LogAppendTime" {
@@ -332,12 +378,13 @@ func (p *Producer) find(ctx context.Context, name string, partitions int32, conf
 	}
 }
 
-// retry calls f until it succeeds, fails for a reason that does not pass, or ctx ends.
+// retry calls f until it succeeds, fails for a reason that does not pass, or ctx ends. That a topic is unknown passes while
+// the brokers hear of it, and not later.
 func (p *Producer) retry(ctx context.Context, f func() error) error {
-	for {
+	for tries := 0; ; tries++ {
 		err := f()
 		var away net.Error
-		if err == nil || !errors.As(err, &away) && !errors.Is(err, io.EOF) && !kerr.IsRetriable(err) {
+		if err == nil || !errors.As(err, &away) && !errors.Is(err, io.EOF) && !kerr.IsRetriable(err) || isGone(err) && tries > unknownTries {
 			return err
 		}
 		select {
@@ -375,6 +422,8 @@ func brokerProblem(brokers []string, err error) error {
 		return err
 	case errors.Is(err, kerr.KafkaStorageError), errors.Is(err, kerr.UnknownServerError):
 		return &schemas.Problem{Kind: schemas.Environment, Message: "the broker cannot write its log", Err: err, Hint: "look at its disk: is it full or read-only?"}
+	case isGone(err):
+		return &schemas.Problem{Kind: schemas.Failed, Message: "the topic was deleted while records were on their way", Err: err, Hint: "send them again: the topic is made anew"}
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
 		return &schemas.Problem{Kind: schemas.Failed, Message: "the broker takes no record that long", Err: err, Hint: "raise max.message.bytes of the Kafka topic, or lower max_record"}
 	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):

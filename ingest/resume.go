@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,18 +25,24 @@ const (
 
 // note is what the topic _millrace.ingest says of a run with an ID.
 type note struct {
-	Version    int            `json:"v"` // 1
-	Topic      string         `json:"topic"`
-	TopicID    string         `json:"topic_id"`
-	ID         string         `json:"id"`
-	Partitions int32          `json:"partitions"` // a line's partition depends on their number
-	Input      []look         `json:"input"`
+	Version int    `json:"v"` // 1
+	Topic   string `json:"topic"`
+	TopicID string `json:"topic_id"`
+	ID      string `json:"id"`
+	Input   []look `json:"input"`
+	era
+	Before []era `json:"before,omitempty"` // with fewer partitions, and complete: no line is sent by them any more
+	Done   bool  `json:"done,omitempty"`
+}
+
+// era is a stretch of a run, or of several, in which the topic had one number of partitions: a line's partition depends on it.
+type era struct {
+	Partitions int32          `json:"partitions"`
 	At         map[int32]mark `json:"at"`
-	Done       bool           `json:"done,omitempty"`
 }
 
 // mark says that every line of the run that belongs to the partition and is at most Line lies below Offset, and none
-// beyond Line does.
+// beyond Line does. Lines of earlier eras do not belong to it.
 type mark struct {
 	Offset int64 `json:"offset"`
 	Line   int64 `json:"line"`
@@ -43,16 +50,20 @@ type mark struct {
 
 // resumption is what a run with an ID knows of its lines in the log. A nil one knows nothing.
 type resumption struct {
+	writing sync.Mutex // of a note: the last one must be the newest
+
 	mu    sync.Mutex
 	note  note
-	have  map[int32]int64 // the last line in each partition when the run began
+	have  []era // what was in the log when the run began
 	acks  int64
 	noted int64
 }
 
 // has says whether the line is in the log from an earlier run.
-func (r *resumption) has(partition int32, line int64) bool {
-	return r != nil && line <= r.have[partition]
+func (r *resumption) has(t *target, rec *kgo.Record, line int64) bool {
+	return r != nil && slices.ContainsFunc(r.have, func(e era) bool {
+		return line <= e.At[t.place(rec, line/lineTurn, e.Partitions)].Line
+	})
 }
 
 // acked is called in the order of each partition.
@@ -64,6 +75,18 @@ func (r *resumption) acked(rec *kgo.Record, line int64) {
 	r.acks++
 	r.note.At[rec.Partition] = mark{Offset: rec.Offset + 1, Line: line}
 	r.mu.Unlock()
+}
+
+// turn begins an era. All lines of the one before are acknowledged, and the note must be durable before another is sent.
+func (r *resumption) turn(partitions int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.note.Before = append(r.note.Before, r.note.era)
+	at := map[int32]mark{}
+	for part, m := range r.note.At {
+		at[part] = mark{Offset: m.Offset}
+	}
+	r.note.era = era{Partitions: partitions, At: at}
 }
 
 func (r *resumption) due() bool {
@@ -96,8 +119,8 @@ func (p *Producer) resume(ctx context.Context, o *Options, t *target, in *input)
 	if err != nil {
 		return nil, err
 	}
-	r := &resumption{have: map[int32]int64{}}
-	r.note = note{Version: 1, Topic: t.name, TopicID: t.id, ID: o.ID, Partitions: t.partitions, Input: looks, At: map[int32]mark{}}
+	r := &resumption{}
+	r.note = note{Version: 1, Topic: t.name, TopicID: t.id, ID: o.ID, Input: looks, era: era{Partitions: t.partitions, At: map[int32]mark{}}}
 	if last == nil || last.TopicID != t.id { // new, or the topic was made anew
 		ends, err := p.ends(ctx, t.name)
 		if err != nil {
@@ -111,17 +134,19 @@ func (p *Producer) resume(ctx context.Context, o *Options, t *target, in *input)
 	if !slices.Equal(last.Input, looks) {
 		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("the input is not what it was when --id %s began", o.ID), Hint: "give the same files in the same order, or another id"}
 	}
-	if last.Partitions != t.partitions {
-		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("the topic has %d partitions now and had %d when --id %s began, so it cannot be told which lines it has", t.partitions, last.Partitions, o.ID), Hint: "ingest the rest under another id"}
+	if last.Partitions > t.partitions {
+		return nil, &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the brokers say that the topic has %d partitions, and it had %d when --id %s was at work", t.partitions, last.Partitions, o.ID), Hint: "wait until the cluster's brokers agree, and run it again"}
 	}
-	r.note.At = last.At
+	r.note.era, r.note.Before = last.era, last.Before
 	if err := p.scan(ctx, o, t, r, last.Done); err != nil {
 		return nil, err
 	}
-	for part, m := range r.note.At {
-		r.have[part] = m.Line
+	r.have = append(slices.Clone(r.note.Before), era{r.note.Partitions, maps.Clone(r.note.At)})
+	if last.Partitions == t.partitions {
+		return r, nil
 	}
-	return r, nil
+	r.turn(t.partitions)
+	return r, p.write(ctx, &r.note)
 }
 
 func looksOf(ctx context.Context, in *input) ([]look, error) {
@@ -255,6 +280,8 @@ func (p *Producer) write(ctx context.Context, n *note) error {
 // note writes how far the run is; after its last line that is the end.
 func (s *send) note(ctx context.Context, done bool) error {
 	r := s.resume
+	r.writing.Lock()
+	defer r.writing.Unlock()
 	r.mu.Lock()
 	data, err := json.Marshal(r.note)
 	r.mu.Unlock()

@@ -89,6 +89,9 @@ func (s *send) parcel(ctx context.Context, p *parcel, pace *pace) error {
 	if err := pace.wait(ctx, len(p.recs)); err != nil {
 		return err
 	}
+	if err := s.follow(ctx); err != nil {
+		return err
+	}
 	stamp := s.t.stamp
 	if stamp.IsZero() {
 		stamp = time.Now()
@@ -96,7 +99,10 @@ func (s *send) parcel(ctx context.Context, p *parcel, pace *pace) error {
 	p.left.Store(int64(len(p.recs)) + 1)
 	for i := range p.recs {
 		r := &p.recs[i]
-		if s.resume.has(r.Partition, p.lines[i]) {
+		if p.partitions != s.t.partitions {
+			r.Partition = s.t.partition(r, p.lines[i]/lineTurn)
+		}
+		if s.resume.has(s.t, r, p.lines[i]) {
 			s.skipped.Add(1)
 			s.count(p.bad[i])
 			p.left.Add(-1)
@@ -106,7 +112,9 @@ func (s *send) parcel(ctx context.Context, p *parcel, pace *pace) error {
 		s.inflight.Add(1)
 		line, bad := p.lines[i], p.bad[i]
 		ack := func(r *kgo.Record, err error) {
-			if s.inflight.Add(-1); err != nil {
+			if s.inflight.Add(-1); isGone(err) {
+				s.fail(s.replaced(err))
+			} else if err != nil {
 				s.fail(brokerProblem(s.o.Brokers, err))
 			} else {
 				s.count(bad)
