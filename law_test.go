@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"pgregory.net/rapid"
 
+	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/slice"
@@ -108,9 +109,9 @@ func TestTheLaw(t *testing.T) {
 		l.mill = newMill(l.must, t.Cleanup, dir, rapid.Int32Range(1, 4).Draw(t, "partitions"), topic, lawReference)
 		l.open()
 		steps := map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "noise": l.noise, "cycle": l.cycleOnce, "killed cycle": l.killedCycle,
-			"two cycles": l.twoCycles, "restart": l.open, "drop": l.drop}
+			"two cycles": l.twoCycles, "restart": l.open, "drop": l.drop, "grow": l.grow, "made again": l.remake}
 		for range rapid.IntRange(3, 9).Draw(t, "steps") {
-			steps[rapid.SampledFrom([]string{"send", "send", "send", "slice", "slice", "slice", "noise", "noise", "cycle", "killed cycle", "two cycles", "restart", "drop"}).Draw(t, "step")]()
+			steps[rapid.SampledFrom([]string{"send", "send", "send", "slice", "slice", "slice", "noise", "noise", "cycle", "killed cycle", "two cycles", "restart", "drop", "grow", "grow", "made again"}).Draw(t, "step")]()
 		}
 		l.must(l.mill.check(l.ctx, nil))
 		_, end, err := l.mill.log.Offsets(l.ctx, "t")
@@ -123,6 +124,12 @@ func TestTheLaw(t *testing.T) {
 			cut[p] = rapid.Int64Range(0, to).Draw(t, "cut")
 		}
 		l.must(l.mill.check(l.ctx, &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": cut}}))
+		for _, old := range l.before {
+			l.must(l.mill.check(l.ctx, &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": old}}))
+			if got, err := l.mill.count(l.ctx, &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": old}}); err != nil || got != l.counted[len(old)] {
+				t.Fatalf("as of %v, before partitions were added, there are %d records and were %d, %v", old, got, l.counted[len(old)], err)
+			}
+		}
 		used.Batch.Records += l.mill.used.Batch.Records
 		used.Speed.Slices += l.mill.used.Speed.Slices
 		used.Raw.Records += l.mill.used.Raw.Records
@@ -140,6 +147,9 @@ type law struct {
 	mill    *mill
 	last    []byte // the slice published last
 	dropped bool   // the log no longer holds its first records
+
+	before  []schemas.Frontier // the log's end whenever partitions were added
+	counted map[int]int64      // the records that were there then, by the number of partitions
 }
 
 func (l *law) must(err error) {
@@ -180,8 +190,14 @@ func (l *law) sliceSome() {
 		for _, m := range messages {
 			l.last = m.Value
 		}
-		l.must(l.mill.publish(l.ctx, messages))
+		l.publish(messages)
 	}
+}
+
+// publish gives the slices' topic the partitions first that the topic has got since, as the speed layer does.
+func (l *law) publish(messages []kafkalog.Message) {
+	l.must(l.mill.growSlices(l.ctx))
+	l.must(l.mill.publish(l.ctx, messages))
 }
 
 func (l *law) someRange() (schemas.Range, bool) {
@@ -199,14 +215,36 @@ func (l *law) someRange() (schemas.Range, bool) {
 // noise puts onto the slices' topic what must not be believed.
 func (l *law) noise() {
 	if l.last == nil {
-		l.must(l.mill.publishBytes(l.ctx, l.partition(), []byte("no slice")))
+		l.publish([]kafkalog.Message{{Partition: l.partition(), Value: []byte("no slice")}})
 		return
 	}
 	good, err := slice.Decode(l.last)
 	l.must(err)
 	kind := rapid.SampledFrom(slices.Sorted(maps.Keys(noises))).Draw(l.T, "noise")
 	bad := noises[kind](*good, l.last, func(n int) int { return rapid.IntRange(0, n-1).Draw(l.T, "place") })
-	l.must(l.mill.publishBytes(l.ctx, good.Partition, bad))
+	if good.Partition < l.mill.partitions {
+		l.publish([]kafkalog.Message{{Partition: good.Partition, Value: bad}})
+	}
+}
+
+// grow adds partitions: to the topic's slices later, or right away.
+func (l *law) grow() {
+	_, end, err := l.mill.log.Offsets(l.ctx, "t")
+	l.must(err)
+	n, err := l.mill.count(l.ctx, nil)
+	l.must(err)
+	if l.counted == nil {
+		l.counted = map[int]int64{}
+	}
+	l.before = append(l.before, end)
+	l.counted[len(end)] = n
+	l.must(l.mill.grow(l.ctx, l.mill.partitions+rapid.Int32Range(1, 2).Draw(l.T, "added"), rapid.Bool().Draw(l.T, "slices too")))
+}
+
+// remake deletes the topic and makes it anew: what was sliced and committed is another topic's.
+func (l *law) remake() {
+	l.must(l.mill.remake(l.ctx, rapid.Int32Range(1, 4).Draw(l.T, "partitions")))
+	l.before, l.counted, l.dropped = nil, nil, false
 }
 
 func (l *law) cycleOnce() {

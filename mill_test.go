@@ -73,9 +73,8 @@ func newMill(must func(error), cleanup func(func()), dir string, partitions int3
 	cleanup(broker.Close)
 	m := &mill{topic: topic, refs: map[string]*views.Reference{}, partitions: partitions, brokers: broker.ListenAddrs(), dir: dir}
 	cleanup(m.close)
-	m.producer, err = kgo.NewClient(kgo.SeedBrokers(m.brokers...), kgo.DefaultProduceTopic(topic.Name), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	must(err)
-	cleanup(m.producer.Close)
+	must(m.connect())
+	cleanup(func() { m.producer.Close() })
 	if reference != "" {
 		path := filepath.Join(dir, "r.csv")
 		must(os.WriteFile(path, []byte(reference), 0o600))
@@ -134,6 +133,49 @@ func (m *mill) open(sql map[string]string, fetch int) (err error) {
 func (m *mill) send(ctx context.Context, r *kgo.Record) error {
 	m.sent++
 	return m.producer.ProduceSync(ctx, r).FirstErr()
+}
+
+// grow adds partitions to the topic, and to that of its slices if they are to get their own.
+func (m *mill) grow(ctx context.Context, partitions int32, slicesToo bool) error {
+	if err := m.log.Grow(ctx, m.topic.Name, partitions); err != nil {
+		return err
+	}
+	m.partitions = partitions
+	if slicesToo {
+		if err := m.growSlices(ctx); err != nil {
+			return err
+		}
+	}
+	return m.connect()
+}
+
+// growSlices gives the slices' topic a partition for each of the topic's.
+func (m *mill) growSlices(ctx context.Context) error {
+	return m.log.Grow(ctx, slice.Topic(m.topic.Name), m.partitions)
+}
+
+// remake deletes the topic and makes it anew.
+func (m *mill) remake(ctx context.Context, partitions int32) error {
+	if _, err := kadm.NewClient(m.producer).DeleteTopic(ctx, m.topic.Name); err != nil {
+		return err
+	}
+	m.partitions, m.sent = partitions, 0
+	if err := m.log.CreateTopic(ctx, m.topic.Name, int(partitions), nil); err != nil {
+		return err
+	}
+	if _, err := m.log.Topic(ctx, m.topic.Name); err != nil { // the log has it now
+		return err
+	}
+	return m.connect()
+}
+
+// connect makes a producer that knows the topic as it is.
+func (m *mill) connect() (err error) {
+	if m.producer != nil {
+		m.producer.Close()
+	}
+	m.producer, err = kgo.NewClient(kgo.SeedBrokers(m.brokers...), kgo.DefaultProduceTopic(m.topic.Name), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	return err
 }
 
 // forget drops the log's records of a partition below an offset.
@@ -317,6 +359,17 @@ func (m *mill) sameRows(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// count is how many records an answer covers, accepted and refused.
+func (m *mill) count(ctx context.Context, asOf *serving.AsOf) (n int64, err error) {
+	a, err := m.server.Query(ctx, serving.Request{SQL: "SELECT count(*) FROM " + m.topic.Name, AsOf: asOf})
+	if err != nil {
+		return 0, err
+	}
+	defer a.Close()
+	l := a.Certificate.Topics[m.topic.Name].Layers
+	return l.Batch.Records + l.Batch.Rejects + l.Speed.Records + l.Speed.Rejects + l.Raw.Records + l.Raw.Rejects, nil
 }
 
 // rows are an answer's, as JSON.

@@ -60,6 +60,7 @@ func (in *Input) Cycle(ctx context.Context) (*Report, error) {
 			return nil, err
 		}
 	}
+	in.hint(ctx, r)
 	r.Seconds = time.Since(began).Seconds()
 	return r, nil
 }

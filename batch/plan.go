@@ -30,7 +30,7 @@ type Input struct {
 	Engine     runner.Engine // that the pipeline runs on
 	Scratch    string        // folder for files on their way into the store, best on the store's disk; empty: the system's
 
-	Logger *slog.Logger // hears what an engine does with the pipeline; nil: nobody does
+	Logger *slog.Logger // hears what an engine does with the pipeline, and what a cycle can do without; nil: nobody does
 
 	fetchBytes int // of one fetch; 0: the reader's default
 }

@@ -11,8 +11,8 @@ import (
 // Topic is a topic file: what its records must look like. Its JSON gives back the same Topic.
 type Topic struct {
 	Name       string     `json:"name"`
-	Format     string     `json:"format"` // "json"
-	Partitions int        `json:"partitions"`
+	Format     string     `json:"format"`               // "json"
+	Partitions int        `json:"partitions"`           // at least; 0: the file has none, and Kafka's are taken as they are
 	Key        string     `json:"key,omitempty"`        // the field that becomes the message key
 	EventTime  *EventTime `json:"event_time,omitempty"` // nil: none declared
 	MaxRecord  int64      `json:"max_record"`           // bytes
@@ -37,7 +37,7 @@ type Field struct {
 const (
 	// DefaultMaxRecord is a topic's max_record where its file has none.
 	DefaultMaxRecord = 10 << 20
-	// DefaultPartitions is a topic's number of partitions where its file has none.
+	// DefaultPartitions is the number of partitions that a topic is made with where its file has none.
 	DefaultPartitions = 1
 
 	// decoderVersion is raised when the decoder's verdict or value changes for any record, for then a topic's

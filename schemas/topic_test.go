@@ -58,7 +58,7 @@ func TestTopicDefaults(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems[0])
 	}
-	if topic.Format != "json" || topic.Partitions != 1 || topic.MaxRecord != 10<<20 || topic.EventTime.Unit != "s" {
+	if topic.Format != "json" || topic.Partitions != 0 || topic.MaxRecord != 10<<20 || topic.EventTime.Unit != "s" {
 		t.Errorf("%+v", topic)
 	}
 }

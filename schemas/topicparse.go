@@ -25,7 +25,7 @@ const maxPartitions = 100_000
 func ParseTopic(name, file string, yaml []byte) (*Topic, []*Problem) {
 	p := &topicParser{
 		yamlFile: yamlFile{file: file},
-		topic:    &Topic{Name: name, Format: "json", Partitions: DefaultPartitions, MaxRecord: DefaultMaxRecord},
+		topic:    &Topic{Name: name, Format: "json", MaxRecord: DefaultMaxRecord},
 	}
 	switch {
 	case !topicName.MatchString(name) || name == "." || name == "..":

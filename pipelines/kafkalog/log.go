@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace/millrace/schemas"
 )
@@ -59,7 +60,7 @@ func Open(c Config) (*Log, error) {
 		config: c,
 		client: client,
 		admin:  kadm.NewClient(client),
-		kafka:  &kafka.Client{Addr: kafka.TCP(c.Brokers...), Timeout: 30 * time.Second},
+		kafka:  &kafka.Client{Addr: kafka.TCP(c.Brokers...), Timeout: 30 * time.Second, Transport: &kafka.Transport{ClientID: "millrace", MetadataTTL: time.Second}},
 	}, nil
 }
 
@@ -74,6 +75,7 @@ func (l *Log) Close() error {
 	defer l.mu.Unlock()
 	l.closed = true
 	l.client.Close()
+	l.kafka.Transport.(*kafka.Transport).CloseIdleConnections()
 	for _, c := range l.idle {
 		c.Close()
 	}
@@ -109,18 +111,25 @@ func (l *Log) Config() Config { return l.config }
 
 // Topic describes a topic. Errors: ErrNoTopic; a Problem of kind Environment if no broker answers.
 func (l *Log) Topic(ctx context.Context, name string) (Topic, error) {
-	all, err := l.admin.ListTopics(ctx, name)
+	// The broker is asked, and what it says is what the offsets that are asked for next go by: the client may hold something
+	// older than a record that is acknowledged in a partition that is new.
+	req := kmsg.NewPtrMetadataRequest()
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.Topic = &name
+	req.Topics = append(req.Topics, topic)
+	resp, err := req.RequestWith(ctx, l.client)
 	if err != nil {
 		return Topic{}, l.unreachable(err)
 	}
-	t, ok := all[name]
-	if !ok || errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
-		return Topic{}, fmt.Errorf("topic %s: %w", name, ErrNoTopic)
+	for _, t := range resp.Topics {
+		switch err := kerr.ErrorForCode(t.ErrorCode); {
+		case err == nil:
+			return Topic{Name: name, ID: fmt.Sprintf("%x", t.TopicID), Partitions: int32(len(t.Partitions))}, nil
+		case !errors.Is(err, kerr.UnknownTopicOrPartition):
+			return Topic{}, fmt.Errorf("topic %s: %w", name, err)
+		}
 	}
-	if t.Err != nil {
-		return Topic{}, fmt.Errorf("topic %s: %w", name, t.Err)
-	}
-	return Topic{Name: name, ID: fmt.Sprintf("%x", [16]byte(t.ID)), Partitions: int32(len(t.Partitions))}, nil
+	return Topic{}, fmt.Errorf("topic %s: %w", name, ErrNoTopic)
 }
 
 // CreateTopic makes a topic; one that is there already is left as it is.
