@@ -4,7 +4,7 @@ GOFLAGS := -tags=$(TAGS) -trimpath
 PACKAGES := ./... ./testdata
 export GOFLAGS
 
-.PHONY: build test demo bench lint clean
+.PHONY: build test demo bench lint lint-deploy clean
 
 build: ## bin/millrace
 	go build -o bin/millrace ./cmd/millrace
@@ -25,6 +25,9 @@ bench: build ## the project's benchmarks on this machine, each beside its ceilin
 lint: ## needs golangci-lint 2
 	@command -v golangci-lint >/dev/null || { echo 'golangci-lint is not installed: https://golangci-lint.run/docs/welcome/install/'; exit 1; }
 	golangci-lint run --build-tags $(TAGS) ./...
+
+lint-deploy: ## manifests and units under deploy/; needs python3 and PyPI once
+	deploy/lint.sh
 
 clean:
 	rm -rf bin

@@ -3,6 +3,8 @@
 package millrace_test
 
 import (
+	"errors"
+	"os/exec"
 	"testing"
 
 	"github.com/millrace/millrace/cmd/cluster"
@@ -20,4 +22,16 @@ func TestProcessesOnKafka(t *testing.T) {
 		}
 	})
 	processes(t, kafka.Brokers)
+}
+
+// What lies under deploy/ passes its checks.
+func TestDeploy(t *testing.T) {
+	out, err := exec.Command("deploy/lint.sh").CombinedOutput()
+	var ended *exec.ExitError
+	switch {
+	case errors.As(err, &ended) && ended.ExitCode() == 3:
+		t.Skipf("skipped: %s", out)
+	case err != nil:
+		t.Errorf("%v\n%s", err, out)
+	}
 }
