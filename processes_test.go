@@ -133,6 +133,11 @@ func processes(t *testing.T, brokers []string) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("temporary files are left: %v %v", left, err)
 	}
+	for _, dir := range p.machines { // which may be read-only
+		if _, err := os.Stat(filepath.Join(dir, ".millrace")); err == nil {
+			t.Errorf("a process wrote into the project's folder %s", dir)
+		}
+	}
 }
 
 func openProduct(t *testing.T, brokers []string) *product {
