@@ -204,31 +204,7 @@ func TestAppendTakesUpNewPartitions(t *testing.T) {
 func TestAppendOnceGoesOnWithMorePartitions(t *testing.T) {
 	b := start(t)
 	want := payloads(300)
-	killed := producer(t, b.Addr())
-	target, err := killed.target(t.Context(), flights())
-	if err != nil {
-		t.Fatal(err)
-	}
-	from, err := killed.ends(t.Context(), "flights")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := killed.requestNote(t.Context(), "", -1); err != nil {
-		t.Fatal(err)
-	}
-	n := &requestNote{Version: 1, Topic: "flights", TopicID: target.id, Key: "k", Records: len(want), Body: bodyHash(want), From: from}
-	if _, err := killed.noteRequest(t.Context(), n); err != nil {
-		t.Fatal(err)
-	}
-	s, err := killed.send(t.Context(), flights(), target, want[:140], func(i int) []kgo.RecordHeader {
-		return []kgo.RecordHeader{{Key: requestHeader, Value: fmt.Append(nil, requestPrefix(n), i)}}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if <-s.all; s.err != nil {
-		t.Fatal(s.err)
-	}
+	killed(t, b.Addr(), "k", want, []int{7, 0, 150, 299, 31})
 	setPartitions(t, admin(t, b.Addr()), 11)
 	offsets, replayed, err := producer(t, b.Addr()).AppendOnce(t.Context(), flights(), "k", want)
 	if err != nil || !replayed {

@@ -404,7 +404,7 @@ func (p *Producer) notesProblem(err error) error {
 	}
 	p.requests.reading.Lock()
 	defer p.requests.reading.Unlock()
-	p.requests.target = nil
+	p.requests.target, p.requests.own = nil, nil
 	p.cl.PurgeTopicsFromProducing(requestsTopic)
 	return &schemas.Problem{Kind: schemas.Failed, Message: fmt.Sprintf("the topic %s was deleted (%v)", requestsTopic, err), Hint: "send the request again"}
 }
