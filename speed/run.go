@@ -42,15 +42,16 @@ const (
 // whose topic has got partitions or was deleted and made again.
 func (in *Input) Run(ctx context.Context) error {
 	rest := restMin
+	now := *in
 	for {
 		began := time.Now()
-		err := in.run(ctx, kafkaio.Follow)
+		err := now.run(ctx, kafkaio.Follow)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if errors.Is(err, errChanged) {
 			in.Logger.InfoContext(ctx, "the speed layer begins anew, with the topic as it is now", "topic", in.Topic.Name)
-			rest = restMin
+			now.Savepoint, rest = "", restMin // a savepoint is of the topic as it was
 			continue
 		}
 		if err == nil {
