@@ -39,6 +39,7 @@ type topicStatus struct {
 	logStatus
 	Batch batchStatus `json:"batch"`
 	Speed speedStatus `json:"speed"`
+	Notes []string    `json:"notes,omitempty"` // what is not as the topic file has it
 }
 
 // logStatus is a topic in the log.
@@ -131,6 +132,7 @@ func readTopicStatus(ctx context.Context, log *kafkalog.Log, st store.Store, top
 	if out.logStatus, err = readLogStatus(ctx, log, topic.Name); err != nil || out.ID == "" {
 		return out, err
 	}
+	out.Notes = partitionNotes(topic, len(out.End))
 	m, err := dataset.Newest(ctx, st, manifest.Root(topic.Name, out.ID, topic.Hash()))
 	if err != nil {
 		return out, err
@@ -171,6 +173,18 @@ func readLogStatus(ctx context.Context, log *kafkalog.Log, topic string) (logSta
 	return out, err
 }
 
+// partitionNotes says what Kafka has other than the topic file asks for.
+func partitionNotes(topic *schemas.Topic, has int) []string {
+	switch want := topic.Partitions; {
+	case want == 0 || want == has:
+		return nil
+	case want < has:
+		return []string{fmt.Sprintf("%s has %s and its file says %d: Kafka takes none away. Write partitions: %d, or delete the Kafka topic and fill it anew", topic.Name, count(has, "partition"), want, has)}
+	default:
+		return []string{fmt.Sprintf("%s has %s and its file says %d: a process that writes to it adds them, if the cluster allows that", topic.Name, count(has, "partition"), want)}
+	}
+}
+
 func (a *app) printStatus(s status) error {
 	if s.Up != nil {
 		fmt.Fprintf(a.stdout, "up runs as process %d: %s\n\n", s.Up.PID, s.Up.HTTP)
@@ -198,5 +212,13 @@ func (a *app) printStatus(s status) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", t.Topic, thousands(held), thousands(t.Batch.Records), thousands(t.Batch.Rejects), thousands(t.Batch.Lag), behind, newest)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, t := range s.Topics {
+		for _, n := range t.Notes {
+			fmt.Fprintf(a.stdout, "note: %s\n", n)
+		}
+	}
+	return nil
 }
