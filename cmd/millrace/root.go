@@ -91,6 +91,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 environment (broker, s
 		newUp(a),
 		newBatch(a),
 		newSpeed(a),
+		newPipelines(a),
 		newWorker(a),
 		newServe(a),
 		newQuery(a),

@@ -75,6 +75,9 @@ func (o *Options) settings() map[string]any {
 		if o.Streaming {
 			s["max_bundle_time_mills"] = 50
 			s["checkpointing_interval"] = 1000
+			// Else what a bundle gives that a checkpoint has ended waits for the stage's next bundle, and the stage that
+			// begins the source has none: one start in ten read nothing for ever.
+			s["finish_bundle_before_checkpointing"] = true
 			s["number_of_execution_retries"] = -1 // as the cluster is told to
 		}
 		if o.Streaming && e.Rest == "" && e.Worker == "" {
