@@ -2,6 +2,8 @@ package batch
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/runner"
+	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
 )
@@ -48,6 +51,7 @@ func (in *Input) Cycle(ctx context.Context) (*Report, error) {
 	}
 	r := &Report{Topic: in.Topic.Name, From: p.From, To: p.To, Manifest: p.Sequence, Rebuilt: len(p.Missing)}
 	if len(p.Ranges) > 0 || len(p.Missing) > 0 {
+		p.Cycle = rand.Text()
 		pipeline, s := beam.NewPipelineWithRoot()
 		if err := in.pipeline(s, p); err != nil {
 			return nil, err
@@ -69,6 +73,10 @@ func (in *Input) Cycle(ctx context.Context) (*Report, error) {
 func (in *Input) count(ctx context.Context, p *Plan, r *Report) error {
 	r.Manifest = p.Sequence + 1
 	m, err := dataset.Read(ctx, in.Store, p.Root, p.Root+manifest.Name(r.Manifest))
+	if errors.Is(err, store.ErrNotExist) {
+		return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the engine has run the cycle of %s, and its manifest %d is not in the store %s", in.Topic.Name, r.Manifest, in.Store.URL()),
+			Hint: "the workers have another folder of that name: store: must be one that every machine of the engine shares"}
+	}
 	if err != nil {
 		return fmt.Errorf("report %s: %w", in.Topic.Name, err)
 	}

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 
@@ -113,6 +115,9 @@ func (w work) unpack() (*Input, *Plan, error) {
 	if err := runner.CheckBuild(from.Build); err != nil {
 		return nil, nil, err
 	}
+	if _, err := os.Stat(from.Scratch); err != nil {
+		from.Scratch = "" // it is of another machine
+	}
 	in := &Input{Topic: from.Topic, Views: from.Views, References: from.References, Memory: from.Memory, Scratch: from.Scratch}
 	var err error
 	if in.Store, err = store.Open(from.Store); err != nil {
@@ -189,9 +194,36 @@ func (fn *commitFn) ProcessElement(ctx context.Context, _ int, next func(*[]byte
 		if err := json.Unmarshal(text, &r); err != nil {
 			return carry.Pack(err)
 		}
+		if err := in.there(ctx, plan, r); err != nil {
+			return carry.Pack(err)
+		}
 		results = append(results, r)
 	}
 	return carry.Pack(in.Commit(ctx, plan, results))
+}
+
+// there says whether what a worker has stored is in the store as this one sees it.
+func (in *Input) there(ctx context.Context, p *Plan, r result) error {
+	var paths []string
+	if r.Built != nil {
+		paths = append(paths, r.Built.Data.Path, r.Built.Rejects.Path)
+		r.Partials = append(r.Partials, r.Built.Partials...)
+	}
+	for _, part := range r.Partials {
+		paths = append(paths, part.Path)
+	}
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		if _, err := in.Store.Local(ctx, p.Root+path); errors.Is(err, store.ErrNotExist) {
+			return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("a worker has stored %s, and here it is not in the store %s", p.Root+path, in.Store.URL()),
+				Hint: "store: must be a folder that every machine of the engine shares; nothing was committed"}
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Commit creates the manifest that follows on the plan's. Errors: a Problem over store.ErrExist if another cycle did.
@@ -233,7 +265,7 @@ func (in *Input) Commit(ctx context.Context, p *Plan, results []result) error {
 // no view has any more stay: they answer for the past of a definition that may come back.
 func (p *Plan) next(in *Input, previous *manifest.Manifest) *manifest.Manifest {
 	m := &manifest.Manifest{Topic: in.Topic.Name, TopicID: p.TopicID, Schema: in.Topic.Hash(), Sequence: p.Sequence + 1, Start: p.Start, Frontier: p.To,
-		Files: []manifest.File{}, Rejects: []manifest.File{}, Partials: []manifest.Partial{}}
+		Cycle: p.Cycle, Files: []manifest.File{}, Rejects: []manifest.File{}, Partials: []manifest.Partial{}}
 	if previous != nil {
 		m.Files = append(m.Files, previous.Files...)
 		m.Rejects = append(m.Rejects, previous.Rejects...)

@@ -45,6 +45,7 @@ type Plan struct {
 	From, To schemas.Frontier
 	Ranges   []schemas.Range // tile [From, To)
 	Missing  []Missing       // partials that committed ranges lack
+	Cycle    string          // names this run; empty: a commit that is tried again does not know its own manifest
 }
 
 // Missing is a committed data file whose range a view has no partial for.

@@ -39,7 +39,8 @@ const (
 
 // Run publishes slices until ctx ends, and then returns its error. A pipeline that fails, because a broker is away for
 // example, is reported to the log and started again from what was published: the answers do not depend on it. So is one
-// whose topic has got partitions or was deleted and made again.
+// whose topic has got partitions or was deleted and made again. One that somebody has ended at the engine is not: its
+// *runner.Stopped is returned.
 func (in *Input) Run(ctx context.Context) error {
 	rest := restMin
 	now := *in
@@ -54,9 +55,13 @@ func (in *Input) Run(ctx context.Context) error {
 			now.Savepoint, rest = "", restMin // a savepoint is of the topic as it was
 			continue
 		}
+		if stopped := (*runner.Stopped)(nil); errors.As(err, &stopped) && in.Engine.Remote() {
+			return err
+		}
 		if err == nil {
 			err = errStopped
 		}
+		in.Savepoint = "" // what was published is ahead of it now
 		in.Logger.WarnContext(ctx, "the speed layer stopped and is started again; answers stay complete", "topic", in.Topic.Name, "error", err)
 		if time.Since(began) > restMax {
 			rest = restMin

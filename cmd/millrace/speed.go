@@ -70,7 +70,7 @@ func runSpeed(ctx context.Context, a *app, o *speedOptions, named []string) erro
 		if err != nil {
 			return err
 		}
-		err = a.keepSlices(ctx, l, named)
+		err = a.keepSlices(ctx, l, named, true)
 		if ctx.Err() != nil {
 			return nil // a signal is how it is meant to end
 		}
@@ -126,9 +126,9 @@ func (e *engine) slicing(a *app, topic string) *speed.Input {
 const lookEvery = time.Second
 
 // keepSlices runs a pipeline for each topic that has merged views, anew whenever they change, until ctx ends. No names are
-// all topics, also those that are declared later.
-func (a *app) keepSlices(ctx context.Context, l *live, named []string) error {
-	k := &keeper{app: a, pipelines: map[string]pipeline{}}
+// all topics, also those that are declared later. With leave it returns also when all of them were ended at their engine.
+func (a *app) keepSlices(ctx context.Context, l *live, named []string, leave bool) error {
+	k := &keeper{app: a, pipelines: map[string]pipeline{}, started: map[string]bool{}}
 	defer k.stopAll()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -150,6 +150,9 @@ func (a *app) keepSlices(ctx context.Context, l *live, named []string) error {
 			a.logger().Warn("the project's files have a problem; what it touches is left out until it is mended", "error", err)
 			said = err.Error()
 		}
+		if leave && k.over() {
+			return nil
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -162,11 +165,25 @@ func (a *app) keepSlices(ctx context.Context, l *live, named []string) error {
 type keeper struct {
 	app       *app
 	pipelines map[string]pipeline
+	started   map[string]bool // topics that have had one
+}
+
+// over says that every pipeline was ended at its engine.
+func (k *keeper) over() bool {
+	for _, p := range k.pipelines {
+		select {
+		case <-p.ended:
+		default:
+			return false
+		}
+	}
+	return len(k.pipelines) > 0
 }
 
 // pipeline is one that runs.
 type pipeline struct {
 	definitions string // of the views it slices
+	ended       <-chan struct{}
 	stop        func() // ends it and waits
 }
 
@@ -188,13 +205,19 @@ func (k *keeper) adapt(ctx context.Context, e *engine, named []string) {
 		if _, runs := k.pipelines[name]; runs {
 			continue
 		}
+		if k.started[name] {
+			in.Savepoint = "" // it was of the pipeline that ran before this one
+		}
+		k.started[name] = true
 		mine, cancel := context.WithCancel(ctx)
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			_ = in.Run(mine) // it ends only with its context
+			if err := in.Run(mine); mine.Err() == nil {
+				k.app.logger().Warn("the pipeline stays as it is until this process is started again; answers stay complete", "topic", name, "error", err)
+			}
 		}()
-		k.pipelines[name] = pipeline{definitionsOf(in), func() { cancel(); <-ended }}
+		k.pipelines[name] = pipeline{definitionsOf(in), ended, func() { cancel(); <-ended }}
 	}
 }
 

@@ -68,7 +68,7 @@ func runUp(ctx context.Context, a *app) error {
 func (a *app) runLayers(ctx context.Context, l *live, listener net.Listener) error {
 	layers, ctx := errgroup.WithContext(ctx)
 	layers.Go(func() error { return a.serveHTTP(ctx, listener, a.newHTTP(l), shutdown) })
-	layers.Go(func() error { return a.keepSlices(ctx, l, nil) })
+	layers.Go(func() error { return a.keepSlices(ctx, l, nil, false) })
 	layers.Go(func() error {
 		return (&cycles{app: a, live: l, every: l.base.session.project.Config.Batch.Every}).run(ctx)
 	})

@@ -38,7 +38,8 @@ func Read(ctx context.Context, s store.Store, root, name string) (*manifest.Mani
 	return m, nil
 }
 
-// Commit creates the manifest if no other has its sequence number. Errors: a Problem that says another cycle won.
+// Commit creates the manifest if no other has its sequence number. One that the same cycle has made is as good: an engine may
+// run a commit again that had succeeded. Errors: a Problem that says another cycle won.
 func Commit(ctx context.Context, s store.Store, root string, m *manifest.Manifest) error {
 	data, err := manifest.Encode(m)
 	if err != nil {
@@ -46,6 +47,9 @@ func Commit(ctx context.Context, s store.Store, root string, m *manifest.Manifes
 	}
 	err = s.Create(ctx, root+manifest.Name(m.Sequence), data)
 	if errors.Is(err, store.ErrExist) {
+		if there, rerr := Read(ctx, s, root, root+manifest.Name(m.Sequence)); rerr == nil && m.Cycle != "" && there.Cycle == m.Cycle {
+			return nil
+		}
 		return &schemas.Problem{Message: fmt.Sprintf("another cycle of %s committed manifest %d first", m.Topic, m.Sequence), Err: err,
 			Hint: "nothing is lost: run the cycle again, it goes on from there"}
 	}

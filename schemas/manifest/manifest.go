@@ -60,6 +60,7 @@ type Manifest struct {
 	Files    []File           `json:"files"`
 	Rejects  []File           `json:"rejects"`
 	Partials []Partial        `json:"partials"`
+	Cycle    string           `json:"cycle,omitempty"` // names the run that committed it, which so knows its own when it is tried again
 }
 
 // File is a Parquet file with the records, or the rejects, of one range. Path is empty if there are none.
