@@ -30,6 +30,9 @@ const (
 // Engines names all that can be fetched and started.
 var Engines = []string{Kafka, Flink, Spark}
 
+// sources name the class that is compiled for an engine, in java/.
+var sources = map[string]string{Flink: "ServerFactory.java", Spark: "ServerFactory.java", FlinkSQL: "FlinkSQL.java", SparkSQL: "SparkSQL.java"}
+
 //go:embed poms java
 var embedded embed.FS
 
@@ -90,9 +93,11 @@ func fetch(ctx context.Context, cache, engine string, note Note) (string, error)
 	if err != nil {
 		return "", err
 	}
-	source, err := embedded.ReadFile("java/ServerFactory.java")
-	if err != nil {
-		return "", err
+	var source []byte
+	if name := sources[engine]; name != "" {
+		if source, err = embedded.ReadFile("java/" + name); err != nil {
+			return "", err
+		}
 	}
 	sum := sha256.Sum256(slices.Concat(pom, source))
 	return once(ctx, cache, fmt.Sprintf("%s-%x", engine, sum[:6]), note, func(dir string) error {
@@ -105,10 +110,10 @@ func fetch(ctx context.Context, cache, engine string, note Note) (string, error)
 		if err := maven(ctx, engine, dir, note); err != nil {
 			return err
 		}
-		if engine == Kafka {
+		if source == nil {
 			return nil
 		}
-		return compile(ctx, dir, source)
+		return compile(ctx, dir, sources[engine], source)
 	})
 }
 
@@ -213,13 +218,13 @@ func maven(ctx context.Context, engine, dir string, note Note) error {
 	return nil
 }
 
-// compile makes dir/loopback, the classes that go before the jars.
-func compile(ctx context.Context, dir string, source []byte) error {
+// compile makes the classes that go before the jars.
+func compile(ctx context.Context, dir, name string, source []byte) error {
 	javac, err := java(ctx, "javac")
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(dir, "ServerFactory.java")
+	file := filepath.Join(dir, name)
 	if err := os.WriteFile(file, source, 0o644); err != nil {
 		return err
 	}
@@ -248,7 +253,7 @@ func classPath(dir string) string {
 }
 
 // ownClasses are the classes that go before an engine's jars, if it has any.
-func ownClasses(dir string) string { return filepath.Join(dir, "loopback.jar") }
+func ownClasses(dir string) string { return filepath.Join(dir, "own.jar") }
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
