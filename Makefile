@@ -4,7 +4,7 @@ GOFLAGS := -tags=$(TAGS) -trimpath
 PACKAGES := ./... ./testdata
 export GOFLAGS
 
-.PHONY: build test demo bench lint lint-deploy clean
+.PHONY: build test demo bench bench-engines lint lint-deploy clean
 
 build: ## bin/millrace
 	go build -o bin/millrace ./cmd/millrace
@@ -21,6 +21,9 @@ demo: build ## the main job from end to end on 60,000 flights
 
 bench: build ## the project's benchmarks on this machine, each beside its ceiling
 	bin/millrace bench
+
+bench-engines: build ## millrace on prism, Flink and Spark beside those engines' own SQL; needs a JDK and Maven
+	bin/millrace bench engines
 
 lint: ## needs golangci-lint 2
 	@command -v golangci-lint >/dev/null || { echo 'golangci-lint is not installed: https://golangci-lint.run/docs/welcome/install/'; exit 1; }

@@ -39,7 +39,7 @@ func cycle(ctx context.Context, j *Job, s *Sample) error {
 	if err != nil {
 		return err
 	}
-	in := &batch.Input{Log: log, Store: st, Topic: c.catalog.Topics[j.Topic], Views: c.of(j.Topic), References: c.catalog.References, Memory: c.project.Config.Memory}
+	in := &batch.Input{Log: log, Store: st, Topic: c.catalog.Topics[j.Topic], Views: c.of(j.Topic), References: c.catalog.References, Memory: c.project.Config.Memory, Engine: j.Engine}
 	if err := s.start(); err != nil {
 		return err
 	}

@@ -13,6 +13,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/millrace/millrace/pipelines/runner"
 )
 
 // Job is one run as the child gets it.
@@ -28,6 +31,9 @@ type Job struct {
 	Tail    int      `json:"tail"`  // lines of the tail's file
 	Store   string   `json:"store"` //
 	Profile string   `json:"profile,omitempty"`
+
+	Engine  runner.Engine `json:"engine"`            // zero: prism
+	Servers []int         `json:"servers,omitempty"` // other processes that do a part of the work
 }
 
 // Sample is what a run measured.
@@ -37,7 +43,11 @@ type Sample struct {
 	CPUSeconds float64    `json:"cpu_seconds"`
 	MaxRSS     int64      `json:"max_rss_bytes"` // over the measured part where the system tells, else over the process
 	Parts      []PartTime `json:"parts,omitempty"`
+	Seconds    float64    `json:"seconds"`    // on the wall's clock
+	ServerCPU  float64    `json:"server_cpu"` // of CPUSeconds, what other processes took
 	began      syscall.Rusage
+	since      time.Time
+	servers    servers
 	profile    *os.File
 }
 
@@ -58,6 +68,8 @@ func works() map[string]func(context.Context, *Job, *Sample) error {
 		"ingest": ingestWork, "ingest-kgo": ingestKgo,
 		"speed": speedWork,
 		"file":  fileWork, "fill": fillWork, "cycle": cycleWork,
+		"engine-speed": engineSpeed, "engine-batch": engineBatch,
+		"tally-file": tallyFile, "tally-topic": tallyTopic, "tally-parquet": tallyParquet,
 	}
 }
 
@@ -74,7 +86,7 @@ func Child(ctx context.Context, in io.Reader, out io.Writer) error {
 	if !ok {
 		return fmt.Errorf("no work %q", j.Work)
 	}
-	s := &Sample{}
+	s := &Sample{servers: servers{pids: j.Servers}}
 	if j.Profile != "" {
 		f, err := os.Create(j.Profile)
 		if err != nil {
@@ -99,6 +111,10 @@ func (s *Sample) start() error {
 			return err
 		}
 	}
+	if err := s.servers.start(); err != nil {
+		return err
+	}
+	s.since = time.Now()
 	return syscall.Getrusage(syscall.RUSAGE_SELF, &s.began)
 }
 
@@ -108,12 +124,15 @@ func (s *Sample) stop() error {
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &now); err != nil {
 		return err
 	}
+	s.Seconds = time.Since(s.since).Seconds()
 	if s.profile != nil {
 		pprof.StopCPUProfile()
 	}
-	s.CPUSeconds = cpuSeconds(&now) - cpuSeconds(&s.began)
-	s.MaxRSS = peak(&now)
-	return nil
+	cpu, rss, err := s.servers.stop()
+	s.ServerCPU = cpu
+	s.CPUSeconds = cpuSeconds(&now) - cpuSeconds(&s.began) + cpu
+	s.MaxRSS = peak(&now) + rss
+	return err
 }
 
 // part measures a share of the work within start and stop.
@@ -171,7 +190,7 @@ func statusBytes(path, key string) int64 {
 // procs is GOMAXPROCS of a work: 1, but for pipelines on prism, whose last stage busily waits for its worker. With one
 // thread they take turns, ten milliseconds each; with two the wait is as short as the work. What is counted is CPU time.
 func procs(work string) int {
-	if work == "speed" || work == "batch" {
+	if work == "speed" || work == "batch" || work == "engine-speed" || work == "engine-batch" {
 		return 2
 	}
 	return 1

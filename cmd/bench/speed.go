@@ -49,7 +49,7 @@ func speedWork(ctx context.Context, j *Job, s *Sample) error {
 		return err
 	}
 	topic := c.catalog.Topics[j.Topic]
-	in := &speed.Input{Log: log, Store: st, Topic: topic, Views: c.of(j.Topic), References: c.catalog.References, Memory: c.project.Config.Memory, Logger: slog.Default()}
+	in := &speed.Input{Log: log, Store: st, Topic: topic, Views: c.of(j.Topic), References: c.catalog.References, Memory: c.project.Config.Memory, Logger: slog.Default(), Engine: j.Engine}
 	if err := s.start(); err != nil {
 		return err
 	}

@@ -4,7 +4,7 @@
 // # Parts
 //
 //   - fetch.go: the jars of each engine, pinned by poms/, once into a cache folder
-//   - sql.go: Flink SQL and Spark SQL by themselves, what millrace is measured beside
+//   - sql.go: Flink SQL and Spark SQL by themselves, what millrace is measured beside; flight.go: what a JVM spends its time on
 //   - java.go: the JDK that is there; pyspark.go: a Python that drives the fetched Spark
 //   - process.go: a process with its log and its record on disk; a record names a process by id and start time, so that
 //     an id that the system gave to another process is never signalled

@@ -31,7 +31,8 @@ is events per CPU-second, one thread each. Everything lies in a scratch folder t
 		Example: `  millrace bench
   millrace bench kernel batch --repeat 5
   millrace bench merged_query --flights-file flights.parquet --json
-  millrace bench soak --minutes 10`,
+  millrace bench soak --minutes 10
+  millrace bench engines`,
 		RunE:              func(cmd *cobra.Command, args []string) error { return runBench(cmd.Context(), a, o, args) },
 		ValidArgsFunction: cobra.FixedCompletions(bench.Names(), cobra.ShellCompDirectiveNoFileComp),
 	}
@@ -44,7 +45,7 @@ is events per CPU-second, one thread each. Everything lies in a scratch folder t
 	f.StringVar(&o.Dir, "scratch", "", "where the scratch folder is made; the system's temporary folder if not given")
 	f.StringVar(&o.Profile, "profile", "", "write a CPU profile of each measured run into this folder")
 	f.BoolVar(&o.list, "list", false, "name the benchmarks and stop")
-	cmd.AddCommand(newSoak(a), newBenchChild(a))
+	cmd.AddCommand(newSoak(a), newBenchEngines(a), newBenchChild(a))
 	return cmd
 }
 

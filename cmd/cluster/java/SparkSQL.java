@@ -36,8 +36,8 @@ public final class SparkSQL {
   private static void run(SparkSession spark, String statement) throws Exception {
     String[] words = statement.split("\\s+", 3);
     if (statement.startsWith("STREAM TO ")) {
-      int as = statement.indexOf(" AS ");
-      spark.sql(statement.substring(as + " AS ".length())).writeStream().format("kafka").options(options(statement.substring(0, as)))
+      String[] parts = statement.split("\\sAS\\s", 2);
+      spark.sql(parts[1]).writeStream().format("kafka").options(options(parts[0]))
           .outputMode("update").trigger(Trigger.AvailableNow()).start().awaitTermination();
     } else if (words[0].equals("STREAM")) {
       spark.readStream().format("kafka").options(options(words[2])).load().createOrReplaceTempView(words[1]);
