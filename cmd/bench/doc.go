@@ -13,4 +13,6 @@
 //   - world.go: a scratch project with its data; broker.go: the broker, a process of its own whose time is not counted
 //   - kernel.go, batch.go, query.go, ingest.go, speed.go: the work of the rows
 //   - soak.go: `up` under a steady rate
+//   - engines.go: prism, Flink and Spark beside those engines' own SQL; engines_work.go: our side of a run, sql/: the others';
+//     servers.go: the CPU time of other processes; tally.go: are the answers the same?
 package bench
