@@ -26,9 +26,29 @@ type Batch struct {
 	Every time.Duration // between the starts of two cycles while `up` runs
 }
 
-// Kafka is what the embedded broker needs beside its folder.
+// Kafka says how the cluster is talked to and how topics are made, and where the embedded broker listens.
 type Kafka struct {
-	Listen string // host:port; port 0 is any free one
+	Listen      string // of the embedded broker: host:port; port 0 is any free one
+	TLS         *TLS   // nil: plain text
+	SASL        *SASL  // nil: nobody in particular
+	Replication int    // of the topics that millrace makes; 0: the broker's own
+	MinInsync   int    // min.insync.replicas of them; 0: the broker's own
+	Compression string // of what millrace sends; empty: by where the brokers are
+}
+
+// TLS names files by absolute paths; each may be empty. See kafkalog.TLS.
+type TLS struct {
+	CA         string // whose brokers are believed; empty: whom the system believes
+	Cert       string // the client's own certificate
+	Key        string // its key
+	ServerName string
+}
+
+// SASL says who connects. See kafkalog.SASL.
+type SASL struct {
+	Mechanism    string
+	User         string
+	PasswordFile string // an absolute path; empty: the environment variable MILLRACE_KAFKA_PASSWORD
 }
 
 // Embedded says that the project runs its own broker.
@@ -73,18 +93,7 @@ func (f *form) parseConfig(dir string, text []byte) Config {
 
 	s.engine(&c)
 
-	if kafka, ok := s.section("kafka", "listen", "tls", "sasl"); ok {
-		for _, key := range []string{"tls", "sasl"} {
-			if kafka.values[key] != nil {
-				kafka.report(key, "use a listener of the cluster that needs neither", "TLS and SASL are not supported yet")
-			}
-		}
-		kafka.text("listen", &c.Kafka.Listen)
-		kafka.address("listen", c.Kafka.Listen)
-		if kafka.values["listen"] != nil && !c.Embedded() {
-			kafka.report("listen", "remove it, or set brokers: embedded", "it is the embedded broker's, and brokers names a cluster")
-		}
-	}
+	s.kafka(dir, &c)
 
 	s.text("memory", &c.Memory)
 	if !size.MatchString(c.Memory) {

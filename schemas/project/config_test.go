@@ -80,6 +80,12 @@ func TestConfigValues(t *testing.T) {
 		t.Errorf("defaults: %+v", c)
 	}
 	c = (&form{}).parseConfig("/p", []byte("store: ../shared\nbrokers: localhost:9092"))
+	k := (&form{}).parseConfig("/p", []byte(cases(t, "testdata/config.good.yaml")["a cluster with everything"][0])).Kafka
+	if *k.TLS != (TLS{CA: "/p/ca.pem", Cert: "/p/client.pem", Key: "/etc/keys/client.key", ServerName: "kafka"}) ||
+		*k.SASL != (SASL{Mechanism: "SCRAM-SHA-512", User: "millrace", PasswordFile: "/p/secrets/kafka"}) ||
+		k.Replication != 3 || k.MinInsync != 2 || k.Compression != "zstd" {
+		t.Errorf("%+v", k)
+	}
 	if c.Store != "/shared" || len(c.Brokers) != 1 {
 		t.Errorf("%+v", c)
 	}
