@@ -15,6 +15,7 @@ import (
 
 	"github.com/millrace/millrace/ingest"
 	"github.com/millrace/millrace/ingest/broker"
+	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/project"
@@ -218,7 +219,7 @@ func TestAllFlightsAreWhatDuckDBSays(t *testing.T) {
 	t.Cleanup(m.close)
 	f.must(m.open(f.text, 0))
 	for i, input := range inputs {
-		sent, err := ingest.Run(t.Context(), ingest.Options{Topic: m.topic, Brokers: m.brokers, Files: []string{input}})
+		sent, err := ingest.Run(t.Context(), ingest.Options{Topic: m.topic, Kafka: kafkalog.Config{Brokers: m.brokers}, Files: []string{input}})
 		f.must(err)
 		if sent.Records != parts[i+1]-parts[i] || sent.Rejects > 0 {
 			t.Fatalf("%d of %d flights were sent, %d are rejects", sent.Records, parts[i+1]-parts[i], sent.Rejects)

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"github.com/millrace/millrace/pipelines/kafkalog"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -20,7 +21,7 @@ func BenchmarkRun(b *testing.B) {
 			b.SetBytes(int64(len(line(1000))))
 			cpu := cpuTime()
 			b.ResetTimer()
-			o := Options{Topic: topic, Brokers: []string{addr}, Files: []string{path}, Compression: c.compression}
+			o := Options{Topic: topic, Kafka: kafkalog.Config{Brokers: []string{addr}, Compression: c.compression}, Files: []string{path}}
 			if c.id != "" {
 				o.ID = c.id + time.Now().Format("150405.000000")
 			}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -21,7 +22,7 @@ func TestStoppedRunsGoOn(t *testing.T) {
 	b := start(t)
 	const n = 60_000
 	in := inputFile(t, n)
-	o := Options{Topic: flights(), Brokers: []string{b.Addr()}, Files: []string{in}, ID: "flights-2001", Settle: 10 * time.Millisecond, Timeout: 20 * time.Second}
+	o := Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}, Files: []string{in}, ID: "flights-2001", Settle: 10 * time.Millisecond, Timeout: 20 * time.Second}
 	for stops := 0; ; stops++ {
 		ctx, cancel := context.WithCancel(t.Context())
 		limit := int64(rand.IntN(n / 4))
@@ -113,7 +114,7 @@ func TestKilledIngestGoesOn(t *testing.T) {
 	const n, kills = 100_000, 6
 	in := inputFile(t, n)
 	ends := func() (sum int64) {
-		p, err := NewProducer(ProducerOptions{Brokers: []string{b.Addr()}})
+		p, err := NewProducer(ProducerOptions{Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +168,7 @@ func TestBrokerGoesAndComesBack(t *testing.T) {
 	done := make(chan error, 1)
 	in := inputFile(t, n)
 	go func() {
-		res, err := Run(t.Context(), Options{Topic: flights(), Brokers: []string{addr}, Files: []string{in}, Rate: 30_000, Progress: func(p Progress) {
+		res, err := Run(t.Context(), Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{addr}}, Files: []string{in}, Rate: 30_000, Progress: func(p Progress) {
 			select {
 			case reached <- p.Records:
 			default:
@@ -195,7 +196,7 @@ func TestBrokerGoesAndComesBack(t *testing.T) {
 
 	in = inputFile(t, n)
 	go func() {
-		_, err := Run(t.Context(), Options{Topic: flights(), Brokers: []string{addr}, Files: []string{in}, Rate: 30_000, Timeout: 300 * time.Millisecond, Progress: func(p Progress) {
+		_, err := Run(t.Context(), Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{addr}}, Files: []string{in}, Rate: 30_000, Timeout: 300 * time.Millisecond, Progress: func(p Progress) {
 			if p.Records > 5000 {
 				cmd.Process.Kill()
 			}
@@ -205,7 +206,7 @@ func TestBrokerGoesAndComesBack(t *testing.T) {
 	if err := <-done; schemas.KindOf(err) != schemas.Environment || !strings.Contains(err.Error(), "lines are acknowledged") {
 		t.Errorf("the broker is gone: %v", err)
 	}
-	_, err := Run(t.Context(), Options{Topic: flights(), Brokers: []string{addr}, Files: []string{in}, Timeout: 300 * time.Millisecond})
+	_, err := Run(t.Context(), Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{addr}}, Files: []string{in}, Timeout: 300 * time.Millisecond})
 	if schemas.KindOf(err) != schemas.Environment || !strings.Contains(err.Error(), "0 lines are acknowledged") {
 		t.Errorf("no broker: %v", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -64,7 +65,7 @@ func placed(t *testing.T, addr string, n int, counts ...int) map[int32]int {
 		}
 		last[r.Partition] = v.Delay
 		in[r.Partition]++
-		if !slices.ContainsFunc(counts, func(n int) bool { return int32(pick.Partition(r, n)) == r.Partition }) {
+		if !slices.ContainsFunc(counts, func(n int) bool { return int32(pick.Partition(&kgo.Record{Key: r.Key}, n)) == r.Partition }) {
 			t.Errorf("line %d with key %s lies in %d of %v partitions", v.Delay, r.Key, r.Partition, counts)
 		}
 	}
@@ -87,7 +88,7 @@ func TestStoppedRunsGoOnWithMorePartitions(t *testing.T) {
 	b := start(t)
 	a := admin(t, b.Addr())
 	const n = 40_000
-	o := Options{Topic: flights(), Brokers: []string{b.Addr()}, Files: []string{inputFile(t, n)}, ID: "x", Settle: 10 * time.Millisecond, Timeout: 20 * time.Second}
+	o := Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}, Files: []string{inputFile(t, n)}, ID: "x", Settle: 10 * time.Millisecond, Timeout: 20 * time.Second}
 	counts := []int{4}
 	var resumed int64
 	for stops := 0; ; stops++ {
@@ -133,8 +134,8 @@ func TestPartitionsAreAddedDuringARun(t *testing.T) {
 	b := start(t)
 	a := admin(t, b.Addr())
 	const n = 20_000
-	o := Options{Topic: flights(), Brokers: []string{b.Addr()}, Files: []string{inputFile(t, n)}, ID: "x", Settle: 10 * time.Millisecond, Rate: 3000}
-	p, err := NewProducer(ProducerOptions{Brokers: o.Brokers})
+	o := Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}, Files: []string{inputFile(t, n)}, ID: "x", Settle: 10 * time.Millisecond, Rate: 3000}
+	p, err := NewProducer(ProducerOptions{Kafka: o.Kafka})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,7 +308,7 @@ func TestRunEndsWithItsTopic(t *testing.T) {
 			b := start(t)
 			a := admin(t, b.Addr())
 			const n = 20_000
-			o := Options{Topic: flights(), Brokers: []string{b.Addr()}, Files: []string{inputFile(t, n)}, ID: "x", Settle: 10 * time.Millisecond, Rate: 2000}
+			o := Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}, Files: []string{inputFile(t, n)}, ID: "x", Settle: 10 * time.Millisecond, Rate: 2000}
 			gone := false
 			o.Progress = func(now Progress) {
 				if !gone && now.Records > 0 {

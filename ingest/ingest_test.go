@@ -16,10 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/millrace/millrace/ingest/broker"
 	"github.com/millrace/millrace/ingest/source"
+	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -50,7 +49,7 @@ func TestMain(m *testing.M) {
 		if err := json.Unmarshal([]byte(text), &o); err != nil {
 			panic(err)
 		}
-		res, err := Run(context.Background(), Options{Topic: flights(), Brokers: []string{o.Broker}, Files: []string{o.File}, ID: o.ID, Rate: o.Rate, Settle: 200 * time.Millisecond})
+		res, err := Run(context.Background(), Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{o.Broker}}, Files: []string{o.File}, ID: o.ID, Rate: o.Rate, Settle: 200 * time.Millisecond})
 		if err != nil {
 			fmt.Println("error", err)
 			os.Exit(1)
@@ -88,9 +87,9 @@ func start(t testing.TB) *broker.Broker {
 }
 
 // readAll gives the topic's records, each partition's in order.
-func readAll(t testing.TB, addr, topic string) []*kgo.Record {
+func readAll(t testing.TB, addr, topic string) []*schemas.Record {
 	t.Helper()
-	p, err := NewProducer(ProducerOptions{Brokers: []string{addr}})
+	p, err := NewProducer(ProducerOptions{Kafka: kafkalog.Config{Brokers: []string{addr}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,8 +100,8 @@ func readAll(t testing.TB, addr, topic string) []*kgo.Record {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []*kgo.Record
-	if err := p.read(ctx, topic, schemas.Frontier{}, ends, func(r *kgo.Record) { out = append(out, r) }); err != nil {
+	var out []*schemas.Record
+	if err := p.read(ctx, topic, schemas.Frontier{}, ends, func(r *schemas.Record) { kept := *r; out = append(out, &kept) }); err != nil {
 		t.Fatal(err)
 	}
 	return out
@@ -167,7 +166,7 @@ func TestRunSendsEveryLine(t *testing.T) {
 	long := `{"date":"2001-01-01","origin":"` + strings.Repeat("x", 2<<20) + `"}`
 	big := `{"date":"2001-01-01","origin":"big","delay":1,"pad":"` + strings.Repeat("y", 1<<20) + `"}`
 	in := "\ufeff" + line(1) + "\r\n\n   \t\nnot json\n" + long + "\n" + line(2) + "\n" + big + "\n" + `{"delay":3}` + "\n" + line(3)
-	res, err := Run(t.Context(), Options{Topic: flights(), Brokers: []string{b.Addr()}, Stdin: strings.NewReader(in)})
+	res, err := Run(t.Context(), Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}, Stdin: strings.NewReader(in)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +197,7 @@ func TestRunSendsEveryLine(t *testing.T) {
 // The murmur2 values are those of Apache Kafka's own test (UtilsTest.testMurmur2).
 func TestKeyPicksKafkasPartition(t *testing.T) {
 	b := start(t)
-	p, err := NewProducer(ProducerOptions{Brokers: []string{b.Addr()}})
+	p, err := NewProducer(ProducerOptions{Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +217,7 @@ func TestKeyPicksKafkasPartition(t *testing.T) {
 
 func TestAppendIsDurableAndConcurrent(t *testing.T) {
 	b := start(t)
-	p, err := NewProducer(ProducerOptions{Brokers: []string{b.Addr()}})
+	p, err := NewProducer(ProducerOptions{Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +265,7 @@ func TestAppendIsDurableAndConcurrent(t *testing.T) {
 func TestStrictSendsNothing(t *testing.T) {
 	b := start(t)
 	run := func(in string) (Result, error) {
-		return Run(t.Context(), Options{Topic: flights(), Brokers: []string{b.Addr()}, Stdin: strings.NewReader(in), Strict: true})
+		return Run(t.Context(), Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}, Stdin: strings.NewReader(in), Strict: true})
 	}
 	if _, err := run(line(1) + "\n" + line(2) + "\n"); err != nil {
 		t.Fatal(err)
@@ -291,7 +290,7 @@ func TestSlowInputIsSentAsItComes(t *testing.T) {
 	}
 	done := make(chan end, 1)
 	go func() {
-		res, err := Run(ctx, Options{Topic: flights(), Brokers: []string{b.Addr()}, Stdin: r, Progress: func(p Progress) {
+		res, err := Run(ctx, Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}, Stdin: r, Progress: func(p Progress) {
 			select {
 			case acked <- p.Records:
 			default:
@@ -317,7 +316,7 @@ func TestSlowInputIsSentAsItComes(t *testing.T) {
 func TestRate(t *testing.T) {
 	b := start(t)
 	began := time.Now()
-	if _, err := Run(t.Context(), Options{Topic: flights(), Brokers: []string{b.Addr()}, Files: []string{inputFile(t, 500)}, Rate: 1000}); err != nil {
+	if _, err := Run(t.Context(), Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}, Files: []string{inputFile(t, 500)}, Rate: 1000}); err != nil {
 		t.Fatal(err)
 	}
 	if d := time.Since(began); d < 450*time.Millisecond || d > 3*time.Second {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/millrace/millrace/cmd/cluster"
 	"github.com/millrace/millrace/ingest"
+	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -41,7 +42,7 @@ func TestABrokerIsKilledUnderLoad(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems[0])
 	}
-	p, err := ingest.NewProducer(ingest.ProducerOptions{Brokers: k.Brokers, Timeout: time.Minute})
+	p, err := ingest.NewProducer(ingest.ProducerOptions{Kafka: kafkalog.Config{Brokers: k.Brokers}, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,7 @@ func TestABrokerIsKilledUnderLoad(t *testing.T) {
 	})
 	load.Go(func() {
 		last := int64(0)
-		res, err := ingest.Run(ctx, ingest.Options{Topic: topic, Brokers: k.Brokers, Stdin: lines, ID: "run", Timeout: time.Minute, Progress: func(now ingest.Progress) {
+		res, err := ingest.Run(ctx, ingest.Options{Topic: topic, Kafka: kafkalog.Config{Brokers: k.Brokers}, Stdin: lines, ID: "run", Timeout: time.Minute, Progress: func(now ingest.Progress) {
 			acked.Add(now.Records - last)
 			last = now.Records
 		}})

@@ -113,7 +113,7 @@ func (p *Producer) AppendOnce(ctx context.Context, topic *schemas.Topic, key str
 		select {
 		case <-rq.ended:
 		case <-ctx.Done():
-			return nil, false, brokerProblem(p.o.Brokers, ctx.Err())
+			return nil, false, p.problem(ctx.Err())
 		}
 		switch {
 		case rq.body != body:
@@ -221,7 +221,7 @@ func (p *Producer) complete(ctx context.Context, topic *schemas.Topic, t *target
 	}
 	<-s.all // however long the broker is away: a record whose fate is not known must not be sent again
 	if s.err != nil {
-		return nil, brokerProblem(p.o.Brokers, s.err)
+		return nil, p.problem(s.err)
 	}
 	for j, i := range missing {
 		rq.offsets[i] = Offset{Partition: s.recs[j].Partition, Offset: s.recs[j].Offset}
@@ -310,7 +310,7 @@ func (p *Producer) findRequest(ctx context.Context, t *target, n *requestNote) (
 			}
 		}
 		before := len(found)
-		err := p.read(ctx, t.name, full(from, to), to, func(r *kgo.Record) {
+		err := p.read(ctx, t.name, full(from, to), to, func(r *schemas.Record) {
 			for _, h := range r.Headers {
 				if h.Key != requestHeader || !bytes.HasPrefix(h.Value, prefix) {
 					continue
@@ -321,7 +321,7 @@ func (p *Producer) findRequest(ctx context.Context, t *target, n *requestNote) (
 			}
 		})
 		if err != nil {
-			return nil, brokerProblem(p.o.Brokers, err)
+			return nil, p.problem(err)
 		}
 		if n.To != nil || n.own || len(found) == n.Records || looks > 0 && len(found) == before {
 			return found, nil
@@ -329,7 +329,7 @@ func (p *Producer) findRequest(ctx context.Context, t *target, n *requestNote) (
 		select {
 		case <-time.After(settle):
 		case <-ctx.Done():
-			return nil, brokerProblem(p.o.Brokers, ctx.Err())
+			return nil, p.problem(ctx.Err())
 		}
 		from = to
 	}
@@ -379,7 +379,7 @@ func (p *Producer) requestNote(ctx context.Context, name string, upTo int64) (*r
 	}
 	r.pass()
 	if r.at < end {
-		if err := p.read(ctx, requestsTopic, schemas.Frontier{0: r.at}, schemas.Frontier{0: end}, func(rec *kgo.Record) {
+		if err := p.read(ctx, requestsTopic, schemas.Frontier{0: r.at}, schemas.Frontier{0: end}, func(rec *schemas.Record) {
 			n := r.own[rec.Offset]
 			if n == nil {
 				n = &requestNote{at: rec.Offset}
@@ -400,7 +400,7 @@ func (p *Producer) requestNote(ctx context.Context, name string, upTo int64) (*r
 // notesProblem is the error of reading or writing notes. If their topic was deleted it is looked up again the next time.
 func (p *Producer) notesProblem(err error) error {
 	if !isGone(err) {
-		return brokerProblem(p.o.Brokers, err)
+		return p.problem(err)
 	}
 	p.requests.reading.Lock()
 	defer p.requests.reading.Unlock()

@@ -14,12 +14,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/ingest/broker"
+	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
 )
 
 func producer(t *testing.T, addr string) *Producer {
 	t.Helper()
-	p, err := NewProducer(ProducerOptions{Brokers: []string{addr}})
+	p, err := NewProducer(ProducerOptions{Kafka: kafkalog.Config{Brokers: []string{addr}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +271,7 @@ func TestAppendOnceAfterTheBrokerWasAway(t *testing.T) {
 		return b
 	}
 	b := open()
-	p, err := NewProducer(ProducerOptions{Brokers: []string{b.Addr()}, Timeout: time.Second})
+	p, err := NewProducer(ProducerOptions{Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}, Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,15 +17,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/ingest/source"
+	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
 )
 
 // ProducerOptions say which cluster is written to, and how.
 type ProducerOptions struct {
-	Brokers     []string
-	Timeout     time.Duration // how long a broker that is away is waited for; 0: 30 s
-	Linger      time.Duration // how long a batch waits for more records; 0: not at all
-	Compression string        // none, snappy, lz4, zstd, gzip; empty: none for brokers on this machine, zstd for others
+	Kafka   kafkalog.Config // its Compression, if empty, is none for brokers on this machine and zstd for others
+	Timeout time.Duration   // how long a broker that is away is waited for; 0: 30 s
+	Linger  time.Duration   // how long a batch waits for more records; 0: not at all
 }
 
 // Offset is where a record lies.
@@ -40,6 +40,7 @@ type Producer struct {
 	o     ProducerOptions
 	cl    *kgo.Client
 	adm   *kadm.Client
+	log   *kafkalog.Log // for what is read back, and the making of topics
 	mu    sync.Mutex
 	large *kgo.Client // for records that do not fit a usual batch
 	known map[string]*target
@@ -79,30 +80,34 @@ func NewProducer(o ProducerOptions) (*Producer, error) {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
-	if o.Compression == "" {
-		o.Compression = "none"
-		if !slices.ContainsFunc(o.Brokers, isLocal) {
-			o.Compression = "zstd"
+	if o.Kafka.Compression == "" {
+		o.Kafka.Compression = "none"
+		if !slices.ContainsFunc(o.Kafka.Brokers, isLocal) {
+			o.Kafka.Compression = "zstd"
 		}
 	}
 	cl, err := newClient(o, batchBytes)
 	if err != nil {
 		return nil, err
 	}
-	return &Producer{o: o, cl: cl, adm: kadm.NewClient(cl), known: map[string]*target{}}, nil
+	log, err := kafkalog.Open(o.Kafka)
+	if err != nil {
+		cl.Close()
+		return nil, err
+	}
+	return &Producer{o: o, cl: cl, adm: kadm.NewClient(cl), log: log, known: map[string]*target{}}, nil
 }
 
 func newClient(o ProducerOptions, maxBatch int64) (*kgo.Client, error) {
-	codec, ok := map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(), "gzip": kgo.GzipCompression()}[o.Compression]
+	codec, ok := map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(), "gzip": kgo.GzipCompression()}[o.Kafka.Compression]
 	if !ok {
-		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("unknown compression %q", o.Compression), Hint: "use none, snappy, lz4, zstd or gzip"}
+		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("unknown compression %q", o.Kafka.Compression), Hint: "use none, snappy, lz4, zstd or gzip"}
 	}
-	if len(o.Brokers) == 0 {
-		return nil, &schemas.Problem{Kind: schemas.Usage, Message: "no brokers are named", Hint: "set brokers: in millrace.yaml"}
+	options, err := o.Kafka.Options()
+	if err != nil {
+		return nil, err
 	}
-	cl, err := kgo.NewClient(
-		kgo.SeedBrokers(o.Brokers...),
-		kgo.ClientID("millrace"),
+	cl, err := kgo.NewClient(append(options,
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchCompression(codec),
 		kgo.ProducerBatchMaxBytes(int32(min(maxBatch, 1<<30))),
@@ -111,10 +116,8 @@ func newClient(o ProducerOptions, maxBatch int64) (*kgo.Client, error) {
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.MaxBufferedRecords(1<<30),
 		kgo.UnknownTopicRetries(unknownTries),
-		kgo.MetadataMinAge(100*time.Millisecond),
 		kgo.RetryBackoffFn(func(try int) time.Duration { return min(time.Second, 25*time.Millisecond<<min(try, 6)) }),
-		kgo.DialTimeout(5*time.Second),
-	)
+	)...)
 	if err != nil {
 		return nil, &schemas.Problem{Kind: schemas.Usage, Message: "the Kafka client cannot be set up", Err: err, Hint: "check brokers: in millrace.yaml"}
 	}
@@ -133,6 +136,7 @@ func isLocal(addr string) bool {
 // Close gives the connections up. Records whose Append has not returned may be lost.
 func (p *Producer) Close() {
 	p.cl.Close()
+	_ = p.log.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.large != nil {
@@ -171,10 +175,10 @@ func (p *Producer) append(ctx context.Context, topic *schemas.Topic, t *target, 
 	select {
 	case <-s.all:
 	case <-ctx.Done(): // what is on its way to the broker is not taken back: an idempotent producer must learn its fate
-		return nil, brokerProblem(p.o.Brokers, ctx.Err())
+		return nil, p.problem(ctx.Err())
 	}
 	if s.err != nil {
-		return nil, brokerProblem(p.o.Brokers, s.err)
+		return nil, p.problem(s.err)
 	}
 	out := make([]Offset, len(s.recs))
 	for i := range s.recs {
@@ -315,7 +319,7 @@ func (p *Producer) target(ctx context.Context, topic *schemas.Topic) (*target, e
 		"max.message.bytes":      strconv.FormatInt(max(batchBytes, 2*maxRecord(topic))+batchSlack, 10),
 	})
 	if err != nil {
-		return nil, brokerProblem(p.o.Brokers, err)
+		return nil, p.problem(err)
 	}
 	t.declared = declared
 	p.mu.Lock()
@@ -325,7 +329,7 @@ func (p *Producer) target(ctx context.Context, topic *schemas.Topic) (*target, e
 	p.mu.Unlock()
 	if t.partitions < declared {
 		if err := p.grow(ctx, t, declared); err != nil {
-			return nil, brokerProblem(p.o.Brokers, err)
+			return nil, p.problem(err)
 		}
 	}
 	p.mu.Lock()
@@ -348,6 +352,9 @@ func (p *Producer) find(ctx context.Context, name string, partitions int32, conf
 		}
 		d := list[name]
 		if d.Err == nil && len(d.Partitions) > 0 {
+			if _, err := p.log.Topic(ctx, name); err != nil { // one that cannot be used
+				return nil, err
+			}
 			t := &target{name: name, id: d.ID.String(), partitions: int32(len(d.Partitions)), pick: kgo.StickyKeyPartitioner(nil).ForTopic(name)}
 			t.seen.Store(time.Now().UnixNano())
 			if cs, err := p.adm.DescribeTopicConfigs(ctx, name); err == nil && len(cs) == 1 && cs[0].Err == nil {
@@ -362,13 +369,9 @@ func (p *Producer) find(ctx context.Context, name string, partitions int32, conf
 		if d.Err != nil && !errors.Is(d.Err, kerr.UnknownTopicOrPartition) && !kerr.IsRetriable(d.Err) {
 			return nil, fmt.Errorf("topic %s: %w", name, d.Err)
 		}
-		conf := map[string]*string{}
-		for k, v := range configs {
-			conf[k] = &v
-		}
-		resp, err := p.adm.CreateTopic(ctx, partitions, -1, conf, name)
-		if err != nil && !kerr.IsRetriable(err) && !errors.Is(resp.Err, kerr.TopicAlreadyExists) && !errors.Is(err, kerr.TopicAlreadyExists) {
-			return nil, fmt.Errorf("create topic %s: %w", name, err)
+		err = p.retry(ctx, func() error { return p.log.CreateTopic(ctx, name, int(partitions), configs) })
+		if err != nil {
+			return nil, err
 		}
 		select { // until the broker's other nodes know the topic
 		case <-time.After(10 * time.Millisecond):
@@ -384,7 +387,7 @@ func (p *Producer) retry(ctx context.Context, f func() error) error {
 	for tries := 0; ; tries++ {
 		err := f()
 		var away net.Error
-		if err == nil || !errors.As(err, &away) && !errors.Is(err, io.EOF) && !kerr.IsRetriable(err) || isGone(err) && tries > unknownTries {
+		if err == nil || !errors.As(err, &away) && !errors.Is(err, io.EOF) && !kerr.IsRetriable(err) || isGone(err) && tries > unknownTries || p.o.Kafka.Refused(err) != nil {
 			return err
 		}
 		select {
@@ -405,15 +408,15 @@ func (p *Producer) ends(ctx context.Context, topic string) (schemas.Frontier, er
 		return err
 	})
 	if err != nil {
-		return nil, brokerProblem(p.o.Brokers, err)
+		return nil, p.problem(err)
 	}
 	out := schemas.Frontier{}
 	list.Each(func(o kadm.ListedOffset) { out[o.Partition] = o.Offset })
 	return out, nil
 }
 
-// brokerProblem says what a produce or admin error means to a person. A cause that is already a Problem stays.
-func brokerProblem(brokers []string, err error) error {
+// problem says what a produce or admin error means to a person. A cause that is already a Problem stays.
+func (p *Producer) problem(err error) error {
 	var prob *schemas.Problem
 	switch {
 	case err == nil || errors.As(err, &prob):
@@ -426,10 +429,13 @@ func brokerProblem(brokers []string, err error) error {
 		return &schemas.Problem{Kind: schemas.Failed, Message: "the topic was deleted while records were on their way", Err: err, Hint: "send them again: the topic is made anew"}
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
 		return &schemas.Problem{Kind: schemas.Failed, Message: "the broker takes no record that long", Err: err, Hint: "raise max.message.bytes of the Kafka topic, or lower max_record"}
-	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
-		return &schemas.Problem{Kind: schemas.Environment, Message: "the broker does not allow this", Err: err, Hint: "ask for the right to write and create the topic"}
+	case errors.Is(err, kerr.NotEnoughReplicas), errors.Is(err, kerr.NotEnoughReplicasAfterAppend):
+		return &schemas.Problem{Kind: schemas.Environment, Message: "fewer brokers have the topic than its min.insync.replicas asks for", Err: err, Hint: "start the brokers that are down; `millrace doctor` names the topics"}
 	}
-	return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the broker at %s is out of reach", list(brokers)), Err: err, Hint: "start it, or correct brokers: in millrace.yaml"}
+	if refused := p.o.Kafka.Refused(err); refused != nil {
+		return refused
+	}
+	return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the broker at %s is out of reach", list(p.o.Kafka.Brokers)), Err: err, Hint: "start it, or correct brokers: in millrace.yaml"}
 }
 
 func list(brokers []string) string {

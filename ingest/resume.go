@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -113,7 +116,7 @@ func (p *Producer) resume(ctx context.Context, o *Options, t *target, in *input)
 	}
 	notes, err := p.find(ctx, notesTopic, 1, nil)
 	if err != nil {
-		return nil, brokerProblem(p.o.Brokers, err)
+		return nil, p.problem(err)
 	}
 	last, err := p.lastNote(ctx, notes, t.name+"/"+o.ID)
 	if err != nil {
@@ -179,7 +182,7 @@ func (p *Producer) scan(ctx context.Context, o *Options, t *target, r *resumptio
 		for part, m := range r.note.At {
 			from[part] = m.Offset
 		}
-		err = p.read(ctx, t.name, from, ends, func(rec *kgo.Record) {
+		err = p.read(ctx, t.name, from, ends, func(rec *schemas.Record) {
 			m := r.note.At[rec.Partition]
 			m.Offset = rec.Offset + 1
 			for _, h := range rec.Headers {
@@ -213,44 +216,37 @@ func (p *Producer) scan(ctx context.Context, o *Options, t *target, r *resumptio
 	}
 }
 
-// read gives every record in [from, to) to each.
-func (p *Producer) read(ctx context.Context, topic string, from, to schemas.Frontier, each func(*kgo.Record)) error {
-	offsets := map[int32]kgo.Offset{}
-	var left int
+// read gives every record in [from, to) to each, one partition after the other. Retention may have taken some, and a
+// transaction of another producer that has not ended does not hold it up.
+func (p *Producer) read(ctx context.Context, topic string, from, to schemas.Frontier, each func(*schemas.Record)) error {
 	for _, rg := range from.Ranges(to) {
-		offsets[rg.Partition] = kgo.NewOffset().At(rg.From)
-		left++
-	}
-	if left == 0 {
-		return nil
-	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(p.o.Brokers...), kgo.ClientID("millrace"), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: offsets}))
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	at := map[int32]int64{}
-	for left > 0 {
-		fs := cl.PollFetches(ctx)
-		if err := ctx.Err(); err != nil {
-			return err
+		if err := p.readRange(ctx, topic, rg, each); err != nil {
+			return p.problem(err)
 		}
-		if errs := fs.Errors(); len(errs) > 0 {
-			return brokerProblem(p.o.Brokers, errs[0].Err)
-		}
-		fs.EachRecord(func(r *kgo.Record) {
-			if at[r.Partition] >= to[r.Partition] {
-				return
-			}
-			if r.Offset < to[r.Partition] { // retention may have taken all that is below
-				each(r)
-			}
-			if at[r.Partition] = r.Offset + 1; at[r.Partition] >= to[r.Partition] {
-				left--
-			}
-		})
 	}
 	return nil
+}
+
+func (p *Producer) readRange(ctx context.Context, topic string, rg schemas.Range, each func(*schemas.Record)) error {
+	reader := p.log.Read(topic, rg, kafkalog.ReadOptions{Want: kafkalog.Keys | kafkalog.Headers, Uncommitted: true})
+	defer reader.Close()
+	for {
+		c, err := reader.Next(ctx)
+		var lost *kafkalog.RangeError
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.As(err, &lost):
+			rg.From = lost.Lost.To
+			return p.readRange(ctx, topic, rg, each)
+		case err != nil:
+			return err
+		}
+		for i := range c.Records {
+			each(&c.Records[i])
+		}
+		c.Release()
+	}
 }
 
 func (p *Producer) lastNote(ctx context.Context, t *target, key string) (*note, error) {
@@ -259,7 +255,7 @@ func (p *Producer) lastNote(ctx context.Context, t *target, key string) (*note, 
 		return nil, err
 	}
 	var last *note
-	err = p.read(ctx, t.name, schemas.Frontier{0: 0}, ends, func(r *kgo.Record) {
+	err = p.read(ctx, t.name, schemas.Frontier{0: 0}, ends, func(r *schemas.Record) {
 		var n note
 		if string(r.Key) == key && json.Unmarshal(r.Value, &n) == nil && n.Version == 1 {
 			last = &n
@@ -274,7 +270,7 @@ func (p *Producer) write(ctx context.Context, n *note) error {
 		return err
 	}
 	err = p.cl.ProduceSync(ctx, &kgo.Record{Topic: notesTopic, Key: []byte(n.Topic + "/" + n.ID), Value: data}).FirstErr()
-	return brokerProblem(p.o.Brokers, err)
+	return p.problem(err)
 }
 
 // note writes how far the run is; after its last line that is the end.

@@ -9,22 +9,22 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/ingest/source"
+	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
 )
 
 // Options say what Run reads and where it sends it.
 type Options struct {
-	Topic       *schemas.Topic
-	Brokers     []string
-	Files       []string      // paths, or "-"; none: standard input
-	Format      source.Format // Auto: by each file's name
-	Stdin       io.Reader     // nil: os.Stdin
-	Rate        int64         // records a second; 0: as fast as the broker takes them
-	Strict      bool          // check everything first, send nothing if one line is bad
-	ID          string        // of a run that can be taken up again; see the package's comment
-	Timeout     time.Duration // how long a broker that is away is waited for; 0: 30 s
-	Settle      time.Duration // how long the topic must stand still before an ID is taken up again; 0: 1 s
-	Compression string        // see ProducerOptions
+	Topic   *schemas.Topic
+	Kafka   kafkalog.Config // see ProducerOptions
+	Files   []string        // paths, or "-"; none: standard input
+	Format  source.Format   // Auto: by each file's name
+	Stdin   io.Reader       // nil: os.Stdin
+	Rate    int64           // records a second; 0: as fast as the broker takes them
+	Strict  bool            // check everything first, send nothing if one line is bad
+	ID      string          // of a run that can be taken up again; see the package's comment
+	Timeout time.Duration   // how long a broker that is away is waited for; 0: 30 s
+	Settle  time.Duration   // how long the topic must stand still before an ID is taken up again; 0: 1 s
 
 	Progress func(Progress) // called ten times a second by one goroutine; may be nil
 
@@ -114,7 +114,7 @@ func run(ctx context.Context, o *Options, res *Result) error {
 	if err != nil {
 		return err
 	}
-	p, err := NewProducer(ProducerOptions{Brokers: o.Brokers, Timeout: o.Timeout, Linger: 5 * time.Millisecond, Compression: o.Compression})
+	p, err := NewProducer(ProducerOptions{Kafka: o.Kafka, Timeout: o.Timeout, Linger: 5 * time.Millisecond})
 	if err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func (s *send) parcel(ctx context.Context, p *parcel, pace *pace) error {
 			if s.inflight.Add(-1); isGone(err) {
 				s.fail(s.replaced(err))
 			} else if err != nil {
-				s.fail(brokerProblem(s.o.Brokers, err))
+				s.fail(s.p.problem(err))
 			} else {
 				s.count(bad)
 				s.resume.acked(r, line)
@@ -189,7 +189,7 @@ func (s *send) watch(ctx context.Context, in *input) {
 				last, moved = acked, now
 			}
 			if now.Sub(moved) > s.o.Timeout {
-				s.fail(&schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the broker at %s has acknowledged nothing for %s", list(s.o.Brokers), s.o.Timeout), Hint: "start it, or see with `millrace doctor` what keeps it, such as a full disk; the same command with --id NAME goes on where it stopped"})
+				s.fail(&schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the broker at %s has acknowledged nothing for %s", list(s.o.Kafka.Brokers), s.o.Timeout), Hint: "start it, or see with `millrace doctor` what keeps it, such as a full disk; the same command with --id NAME goes on where it stopped"})
 			}
 			if s.resume.due() {
 				// A note that fails only makes the next run read more.

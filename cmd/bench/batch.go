@@ -130,7 +130,7 @@ func fillWork(ctx context.Context, j *Job, s *Sample) error {
 		return err
 	}
 	c.compiler.Close()
-	r, err := ingest.Run(ctx, ingest.Options{Topic: c.catalog.Topics[j.Topic], Brokers: j.Brokers, Files: []string{j.File}})
+	r, err := ingest.Run(ctx, ingest.Options{Topic: c.catalog.Topics[j.Topic], Kafka: kafkalog.Config{Brokers: j.Brokers}, Files: []string{j.File}})
 	if err == nil && r.Rejects > 0 {
 		err = fmt.Errorf("%d of the generated records are rejects", r.Rejects)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/ingest"
+	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -30,7 +31,7 @@ func ingestTopic(ctx context.Context, j *Job) (*schemas.Topic, error) {
 	c.compiler.Close()
 	topic := *c.catalog.Topics[j.Topic]
 	topic.Name = j.Kafka
-	p, err := ingest.NewProducer(ingest.ProducerOptions{Brokers: j.Brokers})
+	p, err := ingest.NewProducer(ingest.ProducerOptions{Kafka: kafkalog.Config{Brokers: j.Brokers}})
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,7 @@ func ingestWork(ctx context.Context, j *Job, s *Sample) error {
 	if err := s.start(); err != nil {
 		return err
 	}
-	r, err := ingest.Run(ctx, ingest.Options{Topic: topic, Brokers: j.Brokers, Files: []string{j.File}})
+	r, err := ingest.Run(ctx, ingest.Options{Topic: topic, Kafka: kafkalog.Config{Brokers: j.Brokers}, Files: []string{j.File}})
 	if err != nil {
 		return err
 	}

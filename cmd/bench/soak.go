@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/ingest"
+	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -109,7 +110,7 @@ func (r *SoakReport) feed(ctx context.Context, o SoakOptions, dir string, pid in
 		return err
 	}
 	c.compiler.Close()
-	producer, err := ingest.NewProducer(ingest.ProducerOptions{Brokers: []string{kafka}})
+	producer, err := ingest.NewProducer(ingest.ProducerOptions{Kafka: kafkalog.Config{Brokers: []string{kafka}}})
 	if err != nil {
 		return err
 	}

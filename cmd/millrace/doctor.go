@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -122,20 +121,7 @@ func brokerFindings(ctx context.Context, p *project.Project) []finding {
 		}
 		return []finding{well("broker", "embedded, not running: a verb that needs it opens it")}
 	}
-	var out []finding
-	for _, addr := range p.Config.Brokers {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-		cancel()
-		if err != nil {
-			out = append(out, sick("broker", &schemas.Problem{Kind: schemas.Environment, Message: "the broker " + addr + " does not answer", Err: err,
-				Hint: "start it, or correct brokers: in " + project.File}))
-			continue
-		}
-		conn.Close()
-		out = append(out, well("broker", "%s answers", addr))
-	}
-	return out
+	return clusterFindings(ctx, p)
 }
 
 func storeFinding(p *project.Project) finding {

@@ -92,7 +92,7 @@ func runIngest(ctx context.Context, a *app, o *ingestOptions, name string, files
 	defer s.Close()
 	bar := a.bar()
 	result, err := ingest.Run(ctx, ingest.Options{
-		Topic: topic, Brokers: s.brokers, Files: files, Format: source.Format(o.format), Stdin: a.stdin,
+		Topic: topic, Kafka: s.kafka, Files: files, Format: source.Format(o.format), Stdin: a.stdin,
 		Rate: o.rate, Strict: o.strict, ID: o.id, Timeout: o.timeout,
 		Progress: func(now ingest.Progress) { bar.draw(now.Records, now.Bytes, now.Total, now.Rate, now.Left) },
 	})

@@ -48,7 +48,7 @@ func runGateway(cmd *cobra.Command, a *app, o *ingestOptions) error {
 	if e.log, err = e.session.log(); err != nil {
 		return err
 	}
-	if e.producer, err = ingest.NewProducer(ingest.ProducerOptions{Brokers: e.session.brokers, Timeout: patience}); err != nil {
+	if e.producer, err = ingest.NewProducer(ingest.ProducerOptions{Kafka: e.session.kafka, Timeout: patience}); err != nil {
 		return err
 	}
 	for _, name := range p.TopicNames() {

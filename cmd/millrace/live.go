@@ -32,7 +32,7 @@ type live struct {
 
 // live begins with an engine as it is, and ends with it.
 func (a *app) live(e *engine) (*live, error) {
-	producer, err := ingest.NewProducer(ingest.ProducerOptions{Brokers: e.session.brokers, Timeout: appendPatience})
+	producer, err := ingest.NewProducer(ingest.ProducerOptions{Kafka: e.session.kafka, Timeout: appendPatience})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (l *live) engine(ctx context.Context) (*engine, error) {
 		return nil, err
 	}
 	now := *l.base
-	now.session = &session{project: l.of, brokers: now.session.brokers, up: now.session.up}
+	now.session = &session{project: l.of, kafka: now.session.kafka, up: now.session.up}
 	now.catalog = l.catalog
 	return &now, nil
 }

@@ -79,7 +79,7 @@ func (e *engine) serve(definitions func(context.Context) (*serving.Definitions, 
 
 // prepare makes the topics that the broker does not have yet.
 func (e *engine) prepare(ctx context.Context, p *project.Project) error {
-	producer, err := ingest.NewProducer(ingest.ProducerOptions{Brokers: e.session.brokers, Timeout: appendPatience})
+	producer, err := ingest.NewProducer(ingest.ProducerOptions{Kafka: e.session.kafka, Timeout: appendPatience})
 	if err != nil {
 		return err
 	}

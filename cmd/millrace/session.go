@@ -21,7 +21,7 @@ import (
 // verb runs.
 type session struct {
 	project *project.Project
-	brokers []string
+	kafka   kafkalog.Config
 	up      *upFile // nil: no `up` runs here
 	own     *broker.Broker
 
@@ -45,7 +45,7 @@ const brokerWait = 30 * time.Second
 // connect finds the project's broker or opens it. The caller closes the session.
 func (a *app) connect(ctx context.Context, p *project.Project) (*session, error) {
 	if !p.Config.Embedded() {
-		return &session{project: p, brokers: p.Config.Brokers}, nil
+		return &session{project: p, kafka: kafkaOf(p)}, nil
 	}
 	dir := p.Private("broker")
 	deadline := time.NewTimer(brokerWait)
@@ -61,7 +61,7 @@ func (a *app) connect(ctx context.Context, p *project.Project) (*session, error)
 				return s, err
 			}
 		} else if up := readUp(p); up != nil && up.PID == owner.PID && owner.Addr != "" {
-			return &session{project: p, brokers: []string{owner.Addr}, up: up}, nil
+			return &session{project: p, kafka: embeddedAt(p, owner.Addr), up: up}, nil
 		} else if !told && owner.PID != 0 {
 			a.note("waiting for process %d, which has the project's broker", owner.PID)
 			told = true
@@ -91,7 +91,21 @@ func (a *app) openBroker(ctx context.Context, p *project.Project, dir string) (*
 	if err != nil {
 		return nil, errors.Join(&schemas.Problem{Kind: schemas.Environment, Message: "the project's private folder cannot be written", Err: err}, own.Close())
 	}
-	return &session{project: p, brokers: []string{own.Addr()}, own: own}, nil
+	return &session{project: p, kafka: embeddedAt(p, own.Addr()), own: own}, nil
+}
+
+// kafkaOf is the cluster that the project names.
+func kafkaOf(p *project.Project) kafkalog.Config {
+	k := p.Config.Kafka
+	return kafkalog.Config{
+		Brokers: p.Config.Brokers, TLS: (*kafkalog.TLS)(k.TLS), SASL: (*kafkalog.SASL)(k.SASL),
+		Replication: k.Replication, MinInsync: k.MinInsync, Compression: k.Compression,
+	}
+}
+
+// embeddedAt is the project's own broker.
+func embeddedAt(p *project.Project, addr string) kafkalog.Config {
+	return kafkalog.Config{Brokers: []string{addr}, Compression: p.Config.Kafka.Compression}
 }
 
 // Close gives the broker free if the session opened it, and removes the session's temporary files.
@@ -127,7 +141,7 @@ func (s *session) scratch() (string, error) {
 
 // log is the client side of the session's broker.
 func (s *session) log() (*kafkalog.Log, error) {
-	return kafkalog.Open(kafkalog.Config{Brokers: s.brokers})
+	return kafkalog.Open(s.kafka)
 }
 
 // logger writes what libraries warn of to stderr.

@@ -51,7 +51,7 @@ func runUp(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	up := upFile{PID: os.Getpid(), Kafka: e.session.brokers[0], HTTP: "http://" + listener.Addr().String()}
+	up := upFile{PID: os.Getpid(), Kafka: e.session.kafka.Brokers[0], HTTP: "http://" + listener.Addr().String()}
 	if err := writeUp(p, up); err != nil {
 		return &schemas.Problem{Kind: schemas.Environment, Message: "the project's private folder cannot be written", Err: err, Hint: "give this user the right to write there, or free space"}
 	}

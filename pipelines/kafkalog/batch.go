@@ -21,12 +21,14 @@ const (
 	atLastDelta = 23
 	atFirstTime = 27
 	atMaxTime   = 35
+	atProducer  = 43
 	atCount     = 57
 	headerBytes = 61
 	afterLength = 12
 
 	codecBits     = 0x07
 	appendTimeBit = 0x08
+	txnBit        = 0x10
 	controlBit    = 0x20
 )
 
@@ -37,8 +39,8 @@ var (
 )
 
 // drain appends the records of a fetch that lie in [c.To, to) to the chunk and moves its end. What the broker cut off at
-// the fetch's end is left for the next. Ownership: the records point into b, or into what b was decompressed to.
-func drain(b []byte, to int64, want Want, c *Chunk) error {
+// the fetch's end is left for the next, and what transactions of the list aborted is passed over. Ownership: the records point into b, or into what b was decompressed to.
+func drain(b []byte, to int64, want Want, a *aborted, c *Chunk) error {
 	c.Records = slices.Grow(c.Records, count(b))
 	for len(b) >= headerBytes && c.To < to {
 		n := afterLength + int(int32(binary.BigEndian.Uint32(b[atLength:])))
@@ -48,7 +50,7 @@ func drain(b []byte, to int64, want Want, c *Chunk) error {
 		if n < headerBytes {
 			return fmt.Errorf("%w: it is too short", errDamaged)
 		}
-		if err := drainBatch(b[:n:n], to, want, c); err != nil {
+		if err := drainBatch(b[:n:n], to, want, a, c); err != nil {
 			return err
 		}
 		b = b[n:]
@@ -69,7 +71,7 @@ func count(b []byte) (n int) {
 	return n
 }
 
-func drainBatch(b []byte, to int64, want Want, c *Chunk) error {
+func drainBatch(b []byte, to int64, want Want, a *aborted, c *Chunk) error {
 	if b[atMagic] != 2 {
 		return fmt.Errorf("%w: it is of message format %d, not 2, that of Kafka 0.11 and later", errDamaged, b[atMagic])
 	}
@@ -78,11 +80,12 @@ func drainBatch(b []byte, to int64, want Want, c *Chunk) error {
 	}
 	base := int64(binary.BigEndian.Uint64(b))
 	next := base + int64(int32(binary.BigEndian.Uint32(b[atLastDelta:]))) + 1
+	attrs := binary.BigEndian.Uint16(b[atAttrs:])
+	dropped := a.drops(attrs, b, next)
 	if next <= c.To { // a broker sends whole batches, and may begin before what was asked for
 		return nil
 	}
-	attrs := binary.BigEndian.Uint16(b[atAttrs:])
-	if attrs&controlBit == 0 {
+	if attrs&controlBit == 0 && !dropped {
 		body := b[headerBytes:]
 		if codec := kgo.CompressionCodecType(attrs & codecBits); codec != kgo.CodecNone {
 			var err error

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kbin"
@@ -37,7 +38,7 @@ func batch(base int64, n int, change func(*kmsg.RecordBatch)) []byte {
 
 func drained(b []byte, from, to int64) (*Chunk, error) {
 	c := &Chunk{Range: schemas.Range{From: from, To: from}}
-	return c, drain(b, to, Everything, c)
+	return c, drain(b, to, Everything, nil, c)
 }
 
 // A broker's answer may begin before what was asked for, hold no records, end in the middle of a batch, or be marked
@@ -68,6 +69,53 @@ func TestWhatAFetchMayHold(t *testing.T) {
 		}
 		if c.n > 0 && (got.Records[0].Offset != c.first || got.Records[0].Timestamp != c.time || got.Records[0].Key != nil || len(got.Records[0].Value) != 1) {
 			t.Errorf("%s: begins with %+v", name, got.Records[0])
+		}
+	}
+}
+
+// Of interleaved transactions the aborted ones are left out, from the first offset the list names to the producer's marker,
+// and holes and markers are consumed. The list comes in any order.
+func TestAbortedTransactions(t *testing.T) {
+	of := func(producer int64, bits int16) func(*kmsg.RecordBatch) {
+		return func(b *kmsg.RecordBatch) { b.ProducerID, b.Attributes = producer, txnBit|bits }
+	}
+	marker := func(base, producer int64, kind byte) []byte {
+		return batch(base, 1, func(b *kmsg.RecordBatch) {
+			b.ProducerID, b.Attributes = producer, txnBit|controlBit
+			b.Records = kbin.AppendVarint(nil, 13)
+			b.Records = append(b.Records, 0, 0, 0)
+			b.Records = append(kbin.AppendVarint(b.Records, 4), 0, 0, 0, kind)
+			b.Records = append(kbin.AppendVarint(b.Records, 1), 0)
+			b.Records[0] = byte(2 * (len(b.Records) - 1))
+		})
+	}
+	log := slices.Concat(
+		batch(0, 2, of(7, 0)), // aborted at 6
+		batch(2, 2, of(8, 0)), // committed at 7
+		batch(4, 2, nil),      // of no transaction, though its producer id is 7
+		marker(6, 7, 0), marker(7, 8, 1),
+		batch(8, 2, of(7, 0)),  // committed at 10
+		marker(10, 7, 1),       // and
+		batch(12, 2, of(7, 0)), // aborted at 14, behind a hole
+		marker(14, 7, 0),
+		batch(15, 0, func(b *kmsg.RecordBatch) { b.LastOffsetDelta = 1 }), // what a cleaner leaves of a batch
+		batch(17, 1, of(9, 0)),
+	)
+	list := []kmsg.FetchResponseTopicPartitionAbortedTransaction{{ProducerID: 7, FirstOffset: 12}, {ProducerID: 7, FirstOffset: 0}}
+	for _, c := range []struct {
+		from, to int64
+		want     string
+	}{{0, 20, "[2 3 4 5 8 9 17]"}, {1, 13, "[2 3 4 5 8 9]"}, {12, 17, "[]"}, {14, 15, "[]"}, {9, 10, "[9]"}} {
+		got := &Chunk{Range: schemas.Range{From: c.from, To: c.from}}
+		if err := drain(log, c.to, 0, newAborted(slices.Clone(list)), got); err != nil {
+			t.Fatal(err)
+		}
+		offsets := []int64{}
+		for _, r := range got.Records {
+			offsets = append(offsets, r.Offset)
+		}
+		if fmt.Sprint(offsets) != c.want || got.To != min(c.to, 18) {
+			t.Errorf("[%d, %d): %v up to %d, want %s", c.from, c.to, offsets, got.To, c.want)
 		}
 	}
 }

@@ -10,7 +10,7 @@ func BenchmarkDrain(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Records, c.From, c.To = c.Records[:0], 0, 0
-		if err := drain(bytes, 10, 0, c); err != nil || len(c.Records) != 10 {
+		if err := drain(bytes, 10, 0, nil, c); err != nil || len(c.Records) != 10 {
 			b.Fatal(len(c.Records), err)
 		}
 	}

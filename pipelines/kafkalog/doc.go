@@ -3,5 +3,6 @@
 // gives no topic ids, reads a socket 4 KiB at a time and copies every record. Record batches are read here: a chunk's
 // records point into the fetch's response. Slices are appended through kafka-go.
 //
-// Transactional topics are not supported yet: records of aborted transactions would be read.
+// Every client of the cluster, of either library and in whatever package, is made by Config. Reading is as Kafka means it for
+// committed records: up to the last stable offset, without aborted transactions and markers (aborted.go).
 package kafkalog

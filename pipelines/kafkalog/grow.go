@@ -27,7 +27,7 @@ func (l *Log) Grow(ctx context.Context, name string, partitions int32) error {
 			err = done[name].Err
 		}
 		if err != nil && !errors.Is(err, kerr.InvalidPartitions) && !kerr.IsRetriable(err) { // invalid: another was faster
-			return fmt.Errorf("add partitions to %s: %w", name, l.unreachable(err))
+			return fmt.Errorf("add partitions to %s: %w", name, l.unreachable(ctx, err))
 		}
 		select {
 		case <-ctx.Done():
@@ -48,7 +48,7 @@ func (l *Log) CommitOffsets(ctx context.Context, group, topic string, at schemas
 		offsets.AddOffset(topic, p, offset, -1)
 	}
 	if err := l.admin.CommitAllOffsets(ctx, group, offsets); err != nil {
-		return fmt.Errorf("commit offsets of group %s: %w", group, l.unreachable(err))
+		return fmt.Errorf("commit offsets of group %s: %w", group, l.unreachable(ctx, err))
 	}
 	return nil
 }
@@ -60,7 +60,7 @@ func (l *Log) Committed(ctx context.Context, group, topic string) (schemas.Front
 		err = all.Error()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("offsets of group %s: %w", group, l.unreachable(err))
+		return nil, fmt.Errorf("offsets of group %s: %w", group, l.unreachable(ctx, err))
 	}
 	out := schemas.Frontier{}
 	for p, o := range all[topic] {

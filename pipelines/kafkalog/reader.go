@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"time"
 
@@ -36,11 +37,14 @@ type ReadOptions struct {
 	MinBytes int           // the broker waits for that many, 1
 	MaxWait  time.Duration // but not longer, 250 ms
 	TopicID  string        // hex, as Topic gives it: another topic of the name is not read; empty: whichever is there
+
+	// Uncommitted reads also what transactions have not committed, up to the log's very end.
+	Uncommitted bool
 }
 
-// Chunk is the records of one fetch of one partition. Its Range is what was consumed, holes included: the next chunk
-// begins at To. Ownership: the list of records is the caller's until Release; what they point to stays as long as it is
-// referred to.
+// Chunk is the records of one fetch of one partition. Its Range is what was consumed, holes included, such as what aborted
+// transactions left: the next chunk begins at To. Ownership: the list of records is the caller's until Release; what they
+// point to stays as long as it is referred to.
 type Chunk struct {
 	Topic string
 	schemas.Range
@@ -76,6 +80,7 @@ type Reader struct {
 	at    schemas.Range // what is still to be read
 	o     ReadOptions
 	fails int
+	since time.Time // of the first fail
 
 	client *kgo.Client // lent by the log: a fetch that waits holds up all others of its connection
 	leader int32       // -1: to be found
@@ -131,14 +136,24 @@ func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
 			return nil, &schemas.Problem{Message: fmt.Sprintf("read %s[%d]@%d", r.topic, r.at.Partition, r.at.From), Err: err, Hint: "run it again over the new topic"}
 		}
 		r.leader = -1
-		if r.fails++; r.fails > 8 {
-			return nil, fmt.Errorf("read %s[%d]@%d: %w", r.topic, r.at.Partition, r.at.From, r.log.unreachable(err))
+		if r.fails++; r.fails == 1 {
+			r.since = time.Now()
+		}
+		if r.spent(ctx, err) {
+			return nil, fmt.Errorf("read %s[%d]@%d: %w", r.topic, r.at.Partition, r.at.From, r.log.unreachable(ctx, err))
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(min(2*time.Second, 20*time.Millisecond<<r.fails)):
+		case <-time.After(min(time.Second, 20*time.Millisecond<<min(r.fails, 6))):
 		}
 	}
+}
+
+// spent says whether there is no use in another try: a broker that is gone or has moved is waited for longer as long as
+// others answer.
+func (r *Reader) spent(ctx context.Context, err error) bool {
+	past := time.Since(r.since)
+	return r.log.config.Refused(err) != nil || past > handover || past > patience && (!r.log.passes(err) || r.log.dead(ctx, err))
 }
 
 // lost tells offsets that were dropped from offsets that are not there yet.
@@ -160,10 +175,15 @@ func (r *Reader) fetch(ctx context.Context) (*Chunk, error) {
 		return nil, err
 	}
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(r.o.MaxWait.Milliseconds()), int32(r.o.MinBytes), int32(max(r.o.MaxBytes, r.o.MinBytes))
+	// The partition's limit is the one that counts: the embedded broker gives no list of aborted transactions with an answer
+	// that the request's limit ended.
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(r.o.MaxWait.Milliseconds()), int32(r.o.MinBytes), math.MaxInt32
 	req.SessionEpoch = -1
+	if !r.o.Uncommitted {
+		req.IsolationLevel = readCommitted
+	}
 	partition := kmsg.NewFetchRequestTopicPartition()
-	partition.Partition, partition.FetchOffset, partition.PartitionMaxBytes = r.at.Partition, r.at.From, req.MaxBytes
+	partition.Partition, partition.FetchOffset, partition.PartitionMaxBytes = r.at.Partition, r.at.From, int32(max(r.o.MaxBytes, r.o.MinBytes))
 	topic := kmsg.NewFetchRequestTopic()
 	topic.Topic, topic.TopicID, topic.Partitions = r.topic, r.id, append(topic.Partitions, partition)
 	req.Topics = append(req.Topics, topic)
@@ -184,7 +204,7 @@ func (r *Reader) fetch(ctx context.Context) (*Chunk, error) {
 	}
 	c := chunks.Get().(*Chunk)
 	c.Topic, c.Range = r.topic, schemas.Range{Partition: r.at.Partition, From: r.at.From, To: r.at.From}
-	err = drain(got.RecordBatches, r.at.To, r.o.Want, c)
+	err = drain(got.RecordBatches, r.at.To, r.o.Want, newAborted(got.AbortedTransactions), c)
 	if c.To == c.From {
 		c.Release()
 		return nil, err

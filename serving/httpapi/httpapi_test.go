@@ -115,7 +115,7 @@ func open(t testing.TB, change ...func(*httpapi.Options)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	producer, err := ingest.NewProducer(ingest.ProducerOptions{Brokers: broker.ListenAddrs(), Timeout: 2 * time.Second})
+	producer, err := ingest.NewProducer(ingest.ProducerOptions{Kafka: kafkalog.Config{Brokers: broker.ListenAddrs()}, Timeout: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
