@@ -4,7 +4,7 @@ GOFLAGS := -tags=$(TAGS) -trimpath
 PACKAGES := ./... ./testdata
 export GOFLAGS
 
-.PHONY: build test demo bench bench-engines lint lint-deploy clean
+.PHONY: build test test-engines demo cluster bench bench-engines lint lint-deploy clean
 
 build: ## bin/millrace
 	go build -o bin/millrace ./cmd/millrace
@@ -18,6 +18,12 @@ test: ## everything that must hold before a change goes in
 demo: build ## the main job from end to end on 60,000 flights
 	go run ./testdata/halves bin/demo
 	./testdata/demo.sh bin/millrace bin/demo/first.ndjson bin/demo/second.ndjson
+
+test-engines: ## what needs a JDK 17, Maven and Python: real Kafka, Flink and Spark on this machine
+	go test -tags=$(TAGS),engines -count=1 -timeout 25m -v ./cmd/cluster
+
+cluster: build ## Kafka and Flink on this machine, in the background; `bin/millrace cluster down` stops them
+	bin/millrace cluster up
 
 bench: build ## the project's benchmarks on this machine, each beside its ceiling
 	bin/millrace bench

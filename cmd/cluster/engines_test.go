@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"os/exec"
@@ -96,7 +97,7 @@ func produce(ctx context.Context, t *testing.T, c *kgo.Client, n int) {
 // Three secure brokers: every way in works, a wrong password does not; one broker killed and started again costs nothing,
 // and neither does stopping all and starting them from their folder.
 func TestKafka(t *testing.T) {
-	ctx := within(t, 4*time.Minute)
+	ctx := within(t, 8*time.Minute)
 	dir := t.TempDir()
 	k := startKafka(ctx, t, KafkaOptions{Dir: dir, Brokers: 3, Secure: true})
 	if seen := onlyLoopback(t, k.Nodes...); seen != 12 {
@@ -152,7 +153,7 @@ func TestKafka(t *testing.T) {
 // Flink inside the job server runs a job, again after the job server was killed, and listens on this machine only while
 // a job runs.
 func TestFlinkInsideTheJobServer(t *testing.T) {
-	ctx := within(t, 4*time.Minute)
+	ctx := within(t, 8*time.Minute)
 	f, err := StartFlink(ctx, FlinkOptions{Dir: t.TempDir(), Tied: true, Note: t.Logf})
 	noErr(t, err)
 	t.Cleanup(func() { noErr(t, f.Stop()) })
@@ -164,7 +165,7 @@ func TestFlinkInsideTheJobServer(t *testing.T) {
 
 // A cluster of Flink runs a job after each of its processes was killed and started again.
 func TestFlinkCluster(t *testing.T) {
-	ctx := within(t, 6*time.Minute)
+	ctx := within(t, 8*time.Minute)
 	f, err := StartFlink(ctx, FlinkOptions{Dir: t.TempDir(), TaskManagers: 2, Slots: 2, Tied: true, Note: t.Logf})
 	noErr(t, err)
 	t.Cleanup(func() { noErr(t, f.Stop()) })
@@ -201,7 +202,7 @@ func slots(ctx context.Context, t *testing.T, f *FlinkCluster) int {
 // Spark inside the job server, and a master with a worker.
 func TestSpark(t *testing.T) {
 	for _, workers := range []int{0, 1} {
-		ctx := within(t, 4*time.Minute)
+		ctx := within(t, 8*time.Minute)
 		s, err := StartSpark(ctx, SparkOptions{Dir: t.TempDir(), Workers: workers, Tied: true, Note: t.Logf})
 		noErr(t, err)
 		t.Cleanup(func() { noErr(t, s.Stop()) })
@@ -212,7 +213,7 @@ func TestSpark(t *testing.T) {
 
 // PySpark runs SQL on the Spark of the cache, inside itself and on a master.
 func TestPySpark(t *testing.T) {
-	ctx := within(t, 4*time.Minute)
+	ctx := within(t, 8*time.Minute)
 	python, err := PySpark(ctx, t.Logf)
 	noErr(t, err)
 	s, err := StartSpark(ctx, SparkOptions{Dir: t.TempDir(), Workers: 1, Tied: true, Note: t.Logf})
@@ -233,5 +234,43 @@ print(spark.version, spark.sql("SELECT sum(id) FROM range(100)").collect()[0][0]
 		if want := pysparkVersion + " 4950 6\n"; string(out) != want {
 			t.Errorf("on %s it printed %q, want %q", master, out, want)
 		}
+	}
+}
+
+// What runs in a folder is left as it is; what an interrupted start has begun is ended, and what ran before is not.
+func TestUp(t *testing.T) {
+	ctx := within(t, 8*time.Minute)
+	dir := t.TempDir()
+	t.Cleanup(func() {
+		_, err := Down(context.Background(), dir, nil, true, t.Logf)
+		noErr(t, err)
+	})
+	o := UpOptions{Dir: dir, Engines: []string{Kafka}, FreePorts: true, Note: t.Logf}
+	first, err := Up(ctx, o)
+	noErr(t, err)
+	again, err := Up(ctx, o)
+	noErr(t, err)
+	if len(first.Processes) != 1 || first.Processes[0].PID != again.Processes[0].PID || first.Kafka.Brokers[0] != again.Kafka.Brokers[0] {
+		t.Errorf("up gives %+v, up again %+v", first, again)
+	}
+
+	interrupted, interrupt := context.WithCancel(ctx)
+	o.Engines, o.Note = []string{Kafka, Flink}, func(format string, args ...any) {
+		if t.Logf(format, args...); format == "starting %s" {
+			time.AfterFunc(300*time.Millisecond, interrupt)
+		}
+	}
+	if _, err := Up(interrupted, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	now, err := Status(dir)
+	noErr(t, err)
+	if len(now.Processes) != 1 || !now.Processes[0].Running || now.Processes[0].PID != first.Processes[0].PID {
+		t.Errorf("after an interrupted up there is %+v", now.Processes)
+	}
+	n, err := Down(ctx, dir, nil, false, t.Logf)
+	noErr(t, err)
+	if n != 1 {
+		t.Errorf("%d processes were stopped", n)
 	}
 }

@@ -125,24 +125,19 @@ func Status(dir string) (*Report, error) {
 		if !slices.ContainsFunc(records, func(p Record) bool { return p.Running }) {
 			continue
 		}
-		var into any
-		switch engine {
-		case Kafka:
-			r.Kafka = &KafkaCluster{}
-			into = r.Kafka
-		case Flink:
-			r.Flink = &FlinkCluster{}
-			into = r.Flink
-		case Spark:
-			r.Spark = &SparkCluster{}
-			into = r.Spark
-		}
 		text, err := os.ReadFile(filepath.Join(dir, engine, addressFile))
 		if errors.Is(err, os.ErrNotExist) { // it is being started
 			continue
 		}
 		if err == nil {
-			err = json.Unmarshal(text, into)
+			switch engine {
+			case Kafka:
+				err = json.Unmarshal(text, &r.Kafka)
+			case Flink:
+				err = json.Unmarshal(text, &r.Flink)
+			case Spark:
+				err = json.Unmarshal(text, &r.Spark)
+			}
 		}
 		if err != nil {
 			return nil, err
