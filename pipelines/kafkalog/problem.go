@@ -85,6 +85,8 @@ func (l *Log) unreachable(ctx context.Context, err error) error {
 	}
 	at := "Kafka at " + strings.Join(l.config.Brokers, ", ")
 	switch {
+	case unheard(err):
+		return fmt.Errorf("%w: %w", ErrNoTopic, err)
 	case err == nil, errors.As(err, &problem), errors.As(err, &known), errors.As(err, &theirs), errors.Is(err, context.Canceled), errors.Is(err, errDamaged):
 		return err
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -151,7 +153,7 @@ func (l *Log) passes(err error) bool {
 	var known *kerr.Error
 	var theirs kafka.Error
 	switch {
-	case err == nil, errors.Is(err, errDamaged), errors.Is(err, errAnother), errors.Is(err, protocol.ErrNoTopic), l.config.Refused(err) != nil:
+	case err == nil, errors.Is(err, errDamaged), errors.Is(err, errAnother), l.config.Refused(err) != nil:
 		return false
 	case errors.As(err, &known):
 		return known.Retriable && known != kerr.UnknownTopicOrPartition && known != kerr.UnknownTopicID
@@ -181,7 +183,11 @@ func again[T any](ctx context.Context, l *Log, f func() (T, error)) (T, error) {
 		case <-ctx.Done():
 			return got.value, ctx.Err()
 		}
-		if !l.passes(got.err) || ctx.Err() != nil || time.Since(began) > handover || l.dead(ctx, got.err) {
+		limit := handover
+		if unheard(got.err) {
+			limit = patience
+		}
+		if !l.passes(got.err) || ctx.Err() != nil || time.Since(began) > limit || l.dead(ctx, got.err) {
 			return got.value, got.err
 		}
 		select {
@@ -190,6 +196,11 @@ func again[T any](ctx context.Context, l *Log, f func() (T, error)) (T, error) {
 		case <-time.After(min(time.Second, 25*time.Millisecond<<min(try, 6))):
 		}
 	}
+}
+
+// unheard says that kafka-go has not heard of a topic or a partition, which may be new.
+func unheard(err error) bool {
+	return errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition)
 }
 
 // dead says whether the error came from no broker and none answers now.

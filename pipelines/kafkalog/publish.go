@@ -20,7 +20,7 @@ type Message struct {
 }
 
 // Publish appends messages and returns when all are durable, over moved leaders. A message may come twice, and a failed call
-// may have appended some: readers must bear both. Errors: ErrTooLarge.
+// may have appended some: readers must bear both. Errors: ErrTooLarge, ErrNoTopic.
 func (l *Log) Publish(ctx context.Context, topic string, messages []Message) error {
 	byPartition := map[int32][]Message{}
 	for _, m := range messages {
