@@ -164,7 +164,7 @@ func (in *Input) bounded(ctx context.Context, ranges []schemas.Range) ([]schemas
 // build is the pipeline: Read -> Slice and Publish -> count.
 func (in *Input) build(s beam.Scope, topicID string, ranges []schemas.Range) error {
 	kernel := spec(in)
-	work, err := json.Marshal(work{Config: in.Log.Config(), Spec: kernel, TopicID: topicID, Build: runner.Build()})
+	work, err := json.Marshal(work{Config: in.Log.Config(), Spec: kernel, TopicID: topicID, Build: in.Engine.Build()})
 	if err != nil {
 		return fmt.Errorf("slices of %s: %w", in.Topic.Name, err)
 	}

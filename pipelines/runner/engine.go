@@ -74,7 +74,8 @@ func (o *Options) settings() map[string]any {
 		s["execution_retry_delay"] = 1000
 		if o.Streaming {
 			s["max_bundle_time_mills"] = 50
-			s["checkpointing_interval"] = 1000
+			// A checkpoint only saves reading again what was published already, and the runner's grow (see stateMax).
+			s["checkpointing_interval"] = 10_000
 			// Else what a bundle gives that a checkpoint has ended waits for the stage's next bundle, and the stage that
 			// begins the source has none: one start in ten read nothing for ever.
 			s["finish_bundle_before_checkpointing"] = true

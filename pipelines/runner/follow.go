@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -20,10 +21,11 @@ type job struct {
 	id     string // at the job server
 	o      *Options
 
-	flink  *rest // nil: there is no REST to ask
-	before map[string]bool
-	flown  string // the job's id at Flink, empty until it is known
-	failed int64  // when the failure was that was told last
+	flink   *rest // nil: there is no REST to ask
+	before  map[string]bool
+	flown   string    // the job's id at Flink, empty until it is known
+	failed  int64     // when the failure was that was told last
+	weighed time.Time // when the checkpoint's size was looked at
 }
 
 // told is one message of the job server, or the end of them.
@@ -31,6 +33,13 @@ type told struct {
 	m   *jobpb.JobMessagesResponse
 	err error
 }
+
+// stateMax is how large a checkpoint may get. Beam's Flink runner keeps a name for each time that a source has handed back
+// what it has not read (apache/beam#27648), some 6 KB, for as long as the job lives.
+const stateMax = 64 << 20
+
+// weighing is how often a checkpoint's size is looked at.
+const weighing = time.Minute
 
 // patience is how long REST may be silent before the job is given up.
 const patience = 20 * time.Second
@@ -217,11 +226,30 @@ func (j *job) look(ctx context.Context) (over bool, err error) {
 	if state == "FAILED" {
 		return true, reason(why)
 	}
+	if err := j.weigh(ctx); err != nil {
+		return true, err
+	}
 	if at > j.failed {
 		j.failed = at
 		j.o.logger().WarnContext(ctx, "Flink starts the pipeline again from its last checkpoint", "pipeline", j.o.Name, "error", reason(why))
 	}
 	return false, nil
+}
+
+// weigh ends a job whose checkpoints have grown too large: whoever started it starts it anew.
+func (j *job) weigh(ctx context.Context) error {
+	if !j.o.Streaming || time.Since(j.weighed) < weighing {
+		return nil
+	}
+	j.weighed = time.Now()
+	kept, err := j.flink.checkpoints(ctx, j.flown)
+	if err != nil || kept.Latest.Completed == nil || kept.Latest.Completed.Bytes < stateMax {
+		return nil // it is looked at again
+	}
+	if err := j.cancelFlown(ctx); err != nil {
+		return err
+	}
+	return fmt.Errorf("its checkpoints at Flink have grown to %d MiB", kept.Latest.Completed.Bytes>>20)
 }
 
 // reason is the error that an engine's text tells of.
