@@ -68,7 +68,7 @@ func (y *yard) find(ctx context.Context, name string, running bool) (*runner.Pip
 		if p.Name != name && (len(name) < 4 || !strings.HasPrefix(p.ID, name)) {
 			continue
 		}
-		if best == nil || best.Over() && !p.Over() || best.Over() == p.Over() && best.Since != nil && p.Since != nil && p.Since.After(*best.Since) {
+		if best == nil { // those that run come first, then the newest
 			best = p
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,12 +37,30 @@ func (p *Pipeline) Over() bool {
 	return false
 }
 
-// List tells of the project's pipelines at the engine: Flink's REST interface is asked where there is one, else Beam's job
+// List tells of the project's pipelines at the engine, those that run first, then the newest: Flink's REST interface is asked where there is one, else Beam's job
 // service. Errors: a Problem of kind Environment.
 func (e *Engine) List(ctx context.Context, project string) ([]Pipeline, error) {
+	list := e.listFlink
 	if e.Rest == "" {
-		return e.listBeam(ctx, project)
+		list = e.listBeam
 	}
+	out, err := list(ctx, project)
+	slices.SortStableFunc(out, func(a, b Pipeline) int {
+		if a.Over() != b.Over() {
+			if a.Over() {
+				return 1
+			}
+			return -1
+		}
+		if a.Since == nil || b.Since == nil {
+			return 0
+		}
+		return b.Since.Compare(*a.Since)
+	})
+	return out, err
+}
+
+func (e *Engine) listFlink(ctx context.Context, project string) ([]Pipeline, error) {
 	r := newRest(e.Rest)
 	all, err := r.jobs(ctx)
 	if err != nil {
