@@ -118,7 +118,7 @@ func tallyCycle(ctx context.Context, st store.Store, root, view string) (int64, 
 	var paths []string
 	for _, p := range m.Partials {
 		if p.View == view && p.Rows > 0 {
-			paths = append(paths, schemas.QuoteText(filepath.Join(st.URL(), p.Path)))
+			paths = append(paths, schemas.QuoteText(filepath.Join(st.URL(), root, p.Path)))
 		}
 	}
 	session, err := kernel.OpenSession(ctx, kernel.Limits{})
