@@ -248,7 +248,8 @@ func (a *arena) once(ctx context.Context, r *EngineRow, round int) (s *Sample, e
 		j.Engine = runner.Engine{Runner: runner.Flink, Endpoint: a.flink.Endpoint, Parallelism: cores}
 		if r.work == "engine-speed" {
 			// A stream as `millrace speed` runs it, which ends where the topic ends.
-			j.Engine.Settings = map[string]any{"streaming": true, "max_bundle_time_mills": 50, "checkpointing_interval": 1000, "shutdown_sources_after_idle_ms": 0}
+			j.Engine.Settings = map[string]any{"streaming": true, "max_bundle_time_mills": 50, "checkpointing_interval": 1000, "finish_bundle_before_checkpointing": true,
+				"number_of_execution_retries": 0, "shutdown_sources_after_idle_ms": 0}
 		}
 	case r.runner == runner.Spark:
 		pid = a.spark.JobServer.PID()
