@@ -210,7 +210,7 @@ func (s *site) run(args ...string) string {
 }
 
 // patience is how long anything may take that is waited for.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // await waits until a condition holds.
 func (s *site) await(what string, holds func() bool) {
