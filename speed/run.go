@@ -61,7 +61,7 @@ func (in *Input) Run(ctx context.Context) error {
 		if err == nil {
 			err = errStopped
 		}
-		in.Savepoint = "" // what was published is ahead of it now
+		now.Savepoint = "" // what was published is ahead of it now
 		in.Logger.WarnContext(ctx, "the speed layer stopped and is started again; answers stay complete", "topic", in.Topic.Name, "error", err)
 		if time.Since(began) > restMax {
 			rest = restMin
