@@ -19,8 +19,21 @@ demo: build ## the main job from end to end on 60,000 flights
 	go run ./testdata/halves bin/demo
 	./testdata/demo.sh bin/millrace bin/demo/first.ndjson bin/demo/second.ndjson
 
-test-engines: ## what needs a JDK 17, Maven and Python: real Kafka, Flink and Spark on this machine
-	go test -tags=$(TAGS),engines -count=1 -timeout 25m -v ./cmd/cluster
+# The files of tests that need engines, their packages, and the tests' names as a pattern.
+ENGINE_FILES = $(shell grep -rl --include='*_test.go' '^//go:build engines' .)
+ENGINE_PACKAGES = $(sort $(dir $(ENGINE_FILES)))
+ENGINE_TESTS = $(shell sed -n 's/^func \(Test[A-Z][A-Za-z0-9_]*\).t \*testing.*/\1/p' $(ENGINE_FILES) | paste -s -d '|' -)
+
+test-engines: ## the same on a real Kafka, Flink and Spark, which it fetches; needs a JDK 17, Maven and Python
+	@missing=; for p in java javac jar mvn python3; do \
+	    command -v $$p >/dev/null || [ -x "$$JAVA_HOME/bin/$$p" ] || missing="$$missing $$p"; done; \
+	  if [ -n "$$missing" ]; then echo "test-engines: not here:$$missing; it needs a JDK of version 17 or newer, Maven 3.6 and Python 3.8 to 3.11"; exit 1; fi
+	@mkdir -p bin
+	@{ go test -tags=$(TAGS),engines -count=1 -p 1 -timeout 25m -v -run '^($(ENGINE_TESTS))$$' $(ENGINE_PACKAGES) 2>&1; echo "exit $$?"; } | tee bin/test-engines.log | \
+	  grep --line-buffered -E '^ *(--- |[A-Za-z0-9_]+_test\.go:[0-9]+: )|^(ok|FAIL|panic:)'; \
+	  echo "test-engines: $$(grep -c -e '^ *--- PASS' bin/test-engines.log) passed, $$(grep -c -e '^ *--- FAIL' bin/test-engines.log) failed, $$(grep -c -e '^ *--- SKIP' bin/test-engines.log) skipped; all that was said is in bin/test-engines.log"; \
+	  grep -A 1 -e '^ *--- SKIP' bin/test-engines.log; \
+	  grep -qx 'exit 0' bin/test-engines.log
 
 cluster: build ## Kafka and Flink on this machine, in the background; `bin/millrace cluster down` stops them
 	bin/millrace cluster up

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace/millrace/cmd/cluster"
 	"github.com/millrace/millrace/pipelines/frontier"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/runner"
@@ -24,22 +24,6 @@ import (
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/slice"
 )
-
-// need is an address from the environment; without it the test is skipped.
-func need(t *testing.T, name string) string {
-	t.Helper()
-	address := os.Getenv(name)
-	if address == "" {
-		t.Skipf("%s is not set: it is the address of an engine that runs", name)
-	}
-	return address
-}
-
-// flink is a cluster from the environment.
-func flink(t *testing.T, parallelism int) runner.Engine {
-	t.Helper()
-	return runner.Engine{Runner: runner.Flink, Endpoint: need(t, "MILLRACE_TEST_FLINK"), Rest: need(t, "MILLRACE_TEST_FLINK_REST"), Parallelism: parallelism}
-}
 
 // stream is a topic of its own in a real Kafka, and its speed layer.
 type stream struct {
@@ -60,9 +44,9 @@ type mark struct {
 	at time.Time
 }
 
-func newStream(t *testing.T, parts int32) *stream {
+func newStream(t *testing.T, brokers []string, parts int32) *stream {
 	t.Helper()
-	s := &stream{T: t, brokers: []string{need(t, "MILLRACE_TEST_KAFKA")}, parts: parts, appended: map[int32][]mark{}, seen: map[int32]int64{}}
+	s := &stream{T: t, brokers: brokers, parts: parts, appended: map[int32][]mark{}, seen: map[int32]int64{}}
 	name := fmt.Sprintf("t%d", time.Now().UnixNano())
 	topic, problems := schemas.ParseTopic(name, name+".yaml", []byte("fields:\n  k: VARCHAR\n  n: BIGINT NOT NULL\n"))
 	if len(problems) > 0 {
@@ -210,10 +194,20 @@ func figures(d []time.Duration) string {
 
 // On Flink every record gets into a slice, at any parallelism. How soon is told, not judged: it is the machine's.
 func TestFlinkSlicesEverything(t *testing.T) {
+	k, err := cluster.StartKafka(t.Context(), cluster.KafkaOptions{Dir: t.TempDir(), Tied: true, Note: t.Logf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { k.Stop() })
+	f, err := cluster.StartFlink(t.Context(), cluster.FlinkOptions{Dir: t.TempDir(), TaskManagers: 1, Tied: true, Note: t.Logf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Stop() })
 	for _, parallelism := range []int{1, 2, 4} {
 		t.Run(fmt.Sprint(parallelism), func(t *testing.T) {
-			s := newStream(t, 4)
-			s.Engine = flink(t, parallelism)
+			s := newStream(t, k.Brokers, 4)
+			s.Engine = runner.Engine{Runner: runner.Flink, Endpoint: f.Endpoint, Rest: f.REST, Parallelism: parallelism}
 			ctx, enough := context.WithCancel(t.Context())
 			var busy sync.WaitGroup
 			busy.Go(func() { s.watch(ctx) })
