@@ -215,7 +215,7 @@ func TestFlinkSlicesEverything(t *testing.T) {
 			sending, done := context.WithCancel(t.Context())
 			var sent sync.WaitGroup
 			sent.Go(func() { s.send(sending, 20_000) })
-			s.await("the first slices of every partition", time.Minute, func() bool {
+			s.await("the first slices of every partition", 3*time.Minute, func() bool {
 				s.mu.Lock()
 				defer s.mu.Unlock()
 				return len(s.seen) == int(s.parts)
@@ -230,7 +230,7 @@ func TestFlinkSlicesEverything(t *testing.T) {
 			s.mu.Unlock()
 			done()
 			sent.Wait()
-			s.await("slices of everything", 30*time.Second, func() bool { return s.behind() == 0 })
+			s.await("slices of everything", time.Minute, func() bool { return s.behind() == 0 })
 			stop()
 			enough()
 			busy.Wait()

@@ -21,6 +21,8 @@ func newPipelines(a *app) *cobra.Command {
 		Short: "See and end the project's pipelines at Flink or Spark",
 		Long: `pipelines asks the engine itself: Flink's REST interface where "rest:" is given, else Beam's job service, whose word on a
 running job may be a minute old. Pipelines on prism live and end in the process that runs them.`,
+		Example: `  millrace pipelines list
+  millrace pipelines drain speed-flights`,
 	}
 	return group(cmd, newPipelinesList(a), newPipelinesStatus(a), newPipelinesCancel(a), newPipelinesDrain(a), newPipelinesSavepoint(a))
 }
