@@ -79,6 +79,9 @@ func (o *Options) settings() map[string]any {
 			// Else what a bundle gives that a checkpoint has ended waits for the stage's next bundle, and the stage that
 			// begins the source has none: one start in ten read nothing for ever.
 			s["finish_bundle_before_checkpointing"] = true
+			// Flink names the operators of a savepoint by how they are chained, which hangs on the parallelism: unchained, another
+			// parallelism finds its state. Little crosses them.
+			s["operator_chaining"] = false
 			s["number_of_execution_retries"] = -1 // as the cluster is told to
 		}
 		if o.Streaming && e.Rest == "" && e.Worker == "" {
