@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,11 +47,18 @@ const patience = 20 * time.Second
 func (j *job) follow(ctx context.Context) error {
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	waiting := life // for the job server's word that it is cancelled
+	if j.flink != nil {
+		waiting = ctx // what is known of the job at Flink is then cancelFlown's
+	}
 	ended := make(chan error, 1)
-	go func() { ended <- j.wait(life, ctx) }()
+	go func() { ended <- j.wait(waiting) }()
 	select {
 	case err := <-ended:
-		return cmp.Or(ctx.Err(), err)
+		if ctx.Err() == nil {
+			return err
+		}
+		ended <- err
 	case <-ctx.Done():
 	}
 	life, done := context.WithTimeout(life, ending)
@@ -69,6 +75,7 @@ func (j *job) follow(ctx context.Context) error {
 		}
 		return ctx.Err()
 	}
+	<-ended
 	if err := j.cancelFlown(life); err != nil {
 		j.o.logger().WarnContext(life, "the job could not be cancelled; `millrace pipelines list` shows whether it runs", "pipeline", j.o.Name, "error", err)
 	}
@@ -108,8 +115,7 @@ func (j *job) find(ctx context.Context) error {
 }
 
 // wait follows the job by the server's messages and, where there is one, by Flink's REST interface, which is believed.
-// It returns when asked has ended and somebody else follows.
-func (j *job) wait(ctx, asked context.Context) error {
+func (j *job) wait(ctx context.Context) error {
 	messages := make(chan told)
 	stream, err := j.client.GetMessageStream(ctx, &jobpb.JobMessagesRequest{JobId: j.id})
 	if err != nil {
@@ -136,9 +142,6 @@ func (j *job) wait(ctx, asked context.Context) error {
 	}
 	why, state, silent := "", jobpb.JobState_UNSPECIFIED, time.Now()
 	for {
-		if j.flink != nil && asked.Err() != nil {
-			return asked.Err()
-		}
 		select {
 		case got := <-messages:
 			if got.err != nil {
