@@ -97,7 +97,7 @@ func (fn *readFn) Setup(ctx context.Context) (err error) {
 	if fn.log, err = kafkalog.Open(fn.Options.Config); err == nil {
 		context.AfterFunc(ctx, func() { fn.log.Close() })
 	}
-	return err
+	return carry.Pack(err)
 }
 
 // ProcessElement emits chunks for the length of a bundle.
