@@ -367,7 +367,7 @@ func (p *Producer) requestNote(ctx context.Context, name string, upTo int64) (*r
 			return nil, err
 		}
 		first, _ := begin.Lookup(requestsTopic, 0)
-		r.target, r.at, r.notes = t, first.Offset, map[string]*requestNote{}
+		r.target, r.at, r.notes, r.seen = t, first.Offset, map[string]*requestNote{}, nil
 	}
 	end := upTo + 1
 	if upTo < 0 {
