@@ -1,5 +1,3 @@
-//go:build unix
-
 package jobs
 
 import (
@@ -11,8 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/millrace/millrace/pipelines/flock"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -34,36 +31,21 @@ func host() string {
 
 func lockPath(dir string) string { return filepath.Join(dir, "lock") }
 
-// lock makes a job's folder and takes its lock; closing the file gives it back. A reader's look at the lock holds it for
-// an instant, so it is tried a few times.
+// lock makes a job's folder and takes its lock; closing the file gives it back.
 func lock(ctx context.Context, dir string, due time.Time) (*os.File, error) {
 	if err := makeFolder(dir); err != nil {
 		return nil, historyProblem(dir, err)
 	}
-	f, err := os.OpenFile(lockPath(dir), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
+	f, err := flock.Take(ctx, lockPath(dir))
+	switch {
+	case errors.Is(err, flock.ErrHeld):
+		return nil, busy(dir)
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
 		return nil, historyProblem(dir, err)
 	}
-	for try := 0; ; try++ {
-		err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) || try == 5 {
-			break
-		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-			f.Close()
-			return nil, ctx.Err()
-		}
-	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		f.Close()
-		return nil, busy(dir)
-	}
-	if err == nil {
-		err = f.Truncate(0)
-	}
-	if err == nil {
+	if err = f.Truncate(0); err == nil {
 		var text []byte
 		if text, err = json.Marshal(holder{PID: os.Getpid(), Host: host(), Due: due.UTC()}); err == nil {
 			_, err = f.WriteAt(text, 0)
@@ -87,12 +69,7 @@ func busy(dir string) error {
 
 // held says whether a run of the job goes on, and whose.
 func held(dir string) (holder, bool) {
-	f, err := os.Open(lockPath(dir))
-	if err != nil {
-		return holder{}, false
-	}
-	defer f.Close()
-	if flock(f, unix.LOCK_SH|unix.LOCK_NB) == nil {
+	if !flock.Held(lockPath(dir)) {
 		return holder{}, false
 	}
 	return readHolder(dir), true
@@ -104,12 +81,4 @@ func readHolder(dir string) (h holder) {
 		return holder{}
 	}
 	return h
-}
-
-func flock(f *os.File, how int) error {
-	for {
-		if err := unix.Flock(int(f.Fd()), how); err != unix.EINTR {
-			return err
-		}
-	}
 }

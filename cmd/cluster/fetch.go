@@ -14,9 +14,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/millrace/millrace/pipelines/flock"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -148,11 +148,11 @@ func lock(ctx context.Context, path string, waiting func()) (unlock func(), err 
 		return nil, &schemas.Problem{Kind: schemas.Environment, Message: "the lock cannot be made", Err: err, Hint: "give this user the right to write there"}
 	}
 	for said := false; ; {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := flock.Try(f)
 		if err == nil {
 			return func() { f.Close() }, nil
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
+		if !errors.Is(err, flock.ErrHeld) {
 			f.Close()
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}

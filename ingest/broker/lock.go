@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/millrace/millrace/pipelines/flock"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -27,12 +27,7 @@ type Process struct {
 
 // Owner says whether a process owns the directory at present, and which.
 func Owner(dir string) (Process, bool) {
-	f, err := os.Open(filepath.Join(dir, lockFile))
-	if err != nil {
-		return Process{}, false
-	}
-	defer f.Close()
-	if flock(f, unix.LOCK_SH|unix.LOCK_NB) == nil {
+	if !flock.Held(filepath.Join(dir, lockFile)) {
 		return Process{}, false
 	}
 	return readOwner(dir), true
@@ -41,27 +36,15 @@ func Owner(dir string) (Process, bool) {
 // ErrOwned is in the chain of the error that Open returns for a directory that another process owns.
 var ErrOwned = errors.New("owned by another process")
 
-// lockDir takes the lock. A probe by Owner holds it for an instant, so it is tried a few times.
+// lockDir takes the lock.
 func lockDir(ctx context.Context, dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, dirProblem(dir, err)
-	}
-	for try := 0; ; try++ {
-		err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return f, f.Truncate(0)
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) || try == 5 || ctx.Err() != nil {
-			break
-		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-		}
-	}
-	f.Close()
-	if !errors.Is(err, unix.EWOULDBLOCK) {
+	f, err := flock.Take(ctx, filepath.Join(dir, lockFile))
+	switch {
+	case err == nil:
+		return f, f.Truncate(0)
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case !errors.Is(err, flock.ErrHeld):
 		return nil, dirProblem(dir, err)
 	}
 	who := "another process"
@@ -70,14 +53,6 @@ func lockDir(ctx context.Context, dir string) (*os.File, error) {
 	}
 	return nil, &schemas.Problem{Kind: schemas.Environment, File: dir, Message: "the broker's folder belongs to " + who, Err: ErrOwned,
 		Hint: "use that one, or stop it first"}
-}
-
-func flock(f *os.File, how int) error {
-	for {
-		if err := unix.Flock(int(f.Fd()), how); err != unix.EINTR {
-			return err
-		}
-	}
 }
 
 func writeOwner(f *os.File, addr string) error {

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/millrace/millrace/pipelines/flock"
 )
 
 const lockSuffix = ".lock"
@@ -53,9 +53,9 @@ func (s *Folder) take(parent, prefix string) error {
 	if err != nil {
 		return err
 	}
-	if err := flock(f); err != nil {
+	if err := flock.Try(f); err != nil {
 		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
+		if errors.Is(err, flock.ErrHeld) {
 			return nil
 		}
 		return err
@@ -88,7 +88,7 @@ func sweep(parent, prefix string) error {
 		if err != nil {
 			continue
 		}
-		if flock(f) == nil && named(f) && os.RemoveAll(strings.TrimSuffix(f.Name(), lockSuffix)) == nil {
+		if flock.Try(f) == nil && named(f) && os.RemoveAll(strings.TrimSuffix(f.Name(), lockSuffix)) == nil {
 			os.Remove(f.Name())
 		}
 		f.Close()
@@ -104,12 +104,4 @@ func named(f *os.File) bool {
 	}
 	b, err := os.Stat(f.Name())
 	return err == nil && os.SameFile(a, b)
-}
-
-func flock(f *os.File) error {
-	for {
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != unix.EINTR {
-			return err
-		}
-	}
 }
