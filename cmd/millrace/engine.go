@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"strings"
@@ -22,15 +23,11 @@ func (f *engineFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.runner, "runner", "", "where the pipeline runs: prism, flink or spark (default: what millrace.yaml says)")
 	flags.StringVar(&f.endpoint, "endpoint", "", "host:port of the engine's Beam job server")
-	flags.StringVar(&f.worker, "worker", "", "host:port of `millrace worker`; process: the engine starts workers; empty: this process is the worker")
+	flags.StringVar(&f.worker, "worker", "", "host:port of \"millrace worker\"; process: the engine starts workers; empty: this process is the worker")
 	flags.StringVar(&f.rest, "rest", "", "host:port of Flink's REST interface")
 	flags.IntVar(&f.parallelism, "parallelism", 0, "how many pieces of the pipeline run side by side")
-	cmd.Flag("worker").Usage = strings.ReplaceAll(cmd.Flag("worker").Usage, "`", "")
 	_ = cmd.RegisterFlagCompletionFunc("runner", cobra.FixedCompletions(project.Runners, cobra.ShellCompDirectiveNoFileComp))
 }
-
-// given says that a flag names another place than the file.
-func (f *engineFlags) given() bool { return *f != engineFlags{} }
 
 // engine is where the file and the flags say that pipelines run.
 func (f *engineFlags) engine(c *project.Config) (runner.Engine, error) {
@@ -50,35 +47,35 @@ func (f *engineFlags) engine(c *project.Config) (runner.Engine, error) {
 	default:
 		return usage(known(f.runner), "there is no runner %q", f.runner)
 	}
-	for flag, into := range map[string]*string{f.endpoint: &e.Endpoint, f.worker: &e.Worker, f.rest: &e.Rest} {
-		if flag != "" {
-			*into = flag
-		}
-	}
-	if f.parallelism != 0 {
-		e.Parallelism = f.parallelism
-	}
 	if !e.Remote() {
-		if f.endpoint != "" || f.worker != "" || f.rest != "" {
-			return usage("add --runner flink or --runner spark", "prism runs in this process: it has no job server and no workers elsewhere")
+		if f.endpoint != "" || f.worker != "" || f.rest != "" || f.parallelism != 0 {
+			return usage("add --runner flink or --runner spark", "prism runs in this process: it has no job server, no workers elsewhere and no parallelism")
 		}
 		return runner.Engine{}, nil
 	}
+	e.Endpoint, e.Worker, e.Rest = cmp.Or(f.endpoint, e.Endpoint), cmp.Or(f.worker, e.Worker), cmp.Or(f.rest, e.Rest)
+	e.Parallelism = cmp.Or(f.parallelism, e.Parallelism)
 	if e.Runner != project.Flink {
 		e.Rest = ""
 	}
-	for what, address := range map[string]string{"--endpoint": e.Endpoint, "--rest": e.Rest} {
-		if _, _, err := net.SplitHostPort(address); err != nil && (address != "" || what == "--endpoint") {
-			return usage("add --endpoint host:port of its Beam job server, or endpoint: in millrace.yaml", "runner %s needs an address, and %s is %q", e.Runner, what, address)
-		}
+	if !isAddress(e.Endpoint) {
+		return usage("add --endpoint host:port of its Beam job server, or endpoint: in millrace.yaml", "runner %s needs an endpoint, and it is %q", e.Runner, e.Endpoint)
+	}
+	if e.Rest != "" && !isAddress(e.Rest) {
+		return usage("write host:port of Flink's REST interface, such as 127.0.0.1:8081", "--rest %q is no address", e.Rest)
 	}
 	if !project.CheckWorker(e.Worker) {
 		return usage("write host:port of `millrace worker`, or process", "--worker %q is no place of workers", e.Worker)
 	}
 	if e.Parallelism < 0 {
-		return usage("", "--parallelism is from 1 on")
+		return usage("leave it out for one piece at a time", "--parallelism %d is less than 1", e.Parallelism)
 	}
 	return e, nil
+}
+
+func isAddress(text string) bool {
+	_, _, err := net.SplitHostPort(text)
+	return err == nil
 }
 
 func known(word string) string {
