@@ -14,8 +14,22 @@ import (
 	"github.com/millrace/millrace/serving/httpapi"
 )
 
-// appendPatience is how long a request with records, or a verb that begins, waits for a broker that is away.
-const appendPatience = 10 * time.Second
+const (
+	// appendPatience is how long a verb that begins, or a request with records to the embedded broker, waits for a broker that
+	// is away.
+	appendPatience = 10 * time.Second
+	// clusterPatience is how long a request with records waits for a cluster: Kafka takes ten seconds to have another broker
+	// lead in the place of one that died.
+	clusterPatience = 25 * time.Second
+)
+
+// requestPatience is how long a request with records waits for the session's brokers.
+func (s *session) requestPatience() time.Duration {
+	if s.project.Config.Embedded() {
+		return appendPatience
+	}
+	return clusterPatience
+}
 
 // newHTTP is the project's HTTP API, which answers from the project's files as they are at each question.
 func (a *app) newHTTP(l *live) http.Handler {

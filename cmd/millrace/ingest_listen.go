@@ -19,11 +19,8 @@ func runGateway(cmd *cobra.Command, a *app, o *ingestOptions) error {
 			return &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("--%s is for files, --listen takes records over HTTP", name), Hint: "leave one of them away"}
 		}
 	}
-	patience := appendPatience
-	if cmd.Flags().Changed("timeout") {
-		if patience = o.timeout; patience <= 0 {
-			return &schemas.Problem{Kind: schemas.Usage, Message: "--timeout must be above 0"}
-		}
+	if cmd.Flags().Changed("timeout") && o.timeout <= 0 {
+		return &schemas.Problem{Kind: schemas.Usage, Message: "--timeout must be above 0"}
 	}
 	p, err := a.topics()
 	if err != nil {
@@ -47,6 +44,10 @@ func runGateway(cmd *cobra.Command, a *app, o *ingestOptions) error {
 	}
 	if e.log, err = e.session.log(); err != nil {
 		return err
+	}
+	patience := e.session.requestPatience()
+	if cmd.Flags().Changed("timeout") {
+		patience = o.timeout
 	}
 	if e.producer, err = ingest.NewProducer(ingest.ProducerOptions{Kafka: e.session.kafka, Timeout: patience}); err != nil {
 		return err

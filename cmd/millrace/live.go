@@ -32,7 +32,7 @@ type live struct {
 
 // live begins with an engine as it is, and ends with it.
 func (a *app) live(e *engine) (*live, error) {
-	producer, err := ingest.NewProducer(ingest.ProducerOptions{Kafka: e.session.kafka, Timeout: appendPatience})
+	producer, err := ingest.NewProducer(ingest.ProducerOptions{Kafka: e.session.kafka, Timeout: e.session.requestPatience()})
 	if err != nil {
 		return nil, err
 	}
