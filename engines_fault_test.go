@@ -42,7 +42,7 @@ func TestFaultsOnFlink(t *testing.T) {
 		}},
 		{"worker", func(id string) string {
 			from := len(logOf(t, f.flink.JobManager, 0))
-			f.kill(f.worker)
+			f.worker.kill()
 			f.soon("the job fails", func() bool {
 				return strings.Contains(logOf(t, f.flink.JobManager, from), "switched from state RUNNING to RESTARTING")
 			})
@@ -62,7 +62,7 @@ func TestFaultsOnFlink(t *testing.T) {
 			return id
 		}},
 		{"speed", func(id string) string {
-			f.kill(f.speed)
+			f.speed.kill()
 			f.flows(id) // the job does not need it
 			f.speed = f.begin("speed", "flights", "--parallelism", "4")
 			now := f.running(id)
@@ -84,7 +84,7 @@ func TestFaultsOnFlink(t *testing.T) {
 	}
 
 	f.step = "end"
-	f.site.end(f.speed)
+	f.speed.end()
 	if alive := f.alive(); len(alive) > 0 {
 		t.Errorf("speed has ended, and at Flink runs %v", alive)
 	}
@@ -128,14 +128,14 @@ func TestSavepointAndRescale(t *testing.T) {
 	f.rest()
 
 	f.step = "two by submission"
-	f.site.end(f.speed)
+	f.speed.end()
 	stop = f.stream()
 	f.speed = f.begin("speed", "flights", "--parallelism", "2")
 	now := f.running(id)
 	f.flows(now)
 	stop()
 	f.rest()
-	f.site.end(f.speed)
+	f.speed.end()
 }
 
 // parallelism are the parallelisms of a job's vertices.

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -144,57 +143,13 @@ func emptyKafka(t *testing.T) []string {
 	return brokers
 }
 
-// daemon is a running millrace; its words go to a file.
-type daemon struct {
-	*exec.Cmd
-	said string
-	done chan error
-}
-
-// begin starts a process, which ends with the test at the latest.
+// begin starts a process.
 func (s *site) begin(args ...string) *daemon {
 	s.Helper()
 	said, err := os.CreateTemp(s.TempDir(), args[0]+"-*.log")
 	s.must(err)
-	defer said.Close()
-	d := &daemon{Cmd: exec.Command(s.binary, append([]string{"-C", s.project.Dir}, args...)...), said: said.Name(), done: make(chan error, 1)}
-	d.Stdout, d.Stderr = said, said
-	s.must(d.Start())
-	go func() { d.done <- d.Wait(); close(d.done) }()
-	s.Cleanup(func() {
-		_ = d.Process.Kill() // most have ended
-		<-d.done
-		if s.Failed() {
-			s.Logf("millrace %s:\n%s", strings.Join(args, " "), d.words())
-		}
-	})
-	return d
-}
-
-func (d *daemon) words() string {
-	text, err := os.ReadFile(d.said)
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
-}
-
-// kill ends a process as a crash does.
-func (s *site) kill(d *daemon) {
-	s.Helper()
-	s.must(d.Process.Kill())
-	if err := <-d.done; fmt.Sprint(err) != "signal: killed" {
-		s.Fatalf("it was to be killed and ended with %v\n%s", err, d.words())
-	}
-}
-
-// end stops a process as an operator does.
-func (s *site) end(d *daemon) {
-	s.Helper()
-	s.must(d.Process.Signal(syscall.SIGTERM))
-	if err := <-d.done; err != nil {
-		s.Errorf("on SIGTERM: %v\n%s", err, d.words())
-	}
+	s.must(said.Close())
+	return launch(s.T, said.Name(), nil, s.binary, append([]string{"-C", s.project.Dir}, args...)...)
 }
 
 // run runs a verb to its end and gives what it prints.

@@ -77,7 +77,7 @@ func oneWay(t *testing.T, w way) {
 	}
 	s.run("ingest", "flights", s.write("second.ndjson", all[half:half+quarter]))
 	s.await("slices of everything", func() bool { return s.behind() == 0 })
-	s.end(d)
+	d.end()
 	s.run("ingest", "flights", s.write("third.ndjson", all[half+quarter:]))
 	s.compare(half, quarter, int64(len(all))-half-quarter)
 	s.whole()

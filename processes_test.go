@@ -35,7 +35,7 @@ type product struct {
 	temp     string // TMPDIR of all processes
 	log      *kafkalog.Log
 	client   *http.Client
-	running  map[string]*process
+	running  map[string]*daemon
 	urls     map[string]string // of those that serve HTTP; an address stays over restarts
 
 	flights [][]byte
@@ -111,7 +111,9 @@ func processes(t *testing.T, brokers []string) {
 	}
 	for _, victim := range victims {
 		p.grows(victim.when, rand.Int64N(victim.most))
-		p.kill(victim.name)
+		p.running[victim.name].alive()
+		p.running[victim.name].kill()
+		delete(p.running, victim.name)
 		p.grows("records", 500)
 		p.check()
 		p.start(victim.name)
@@ -124,8 +126,9 @@ func processes(t *testing.T, brokers []string) {
 	t.Logf("%d records, %d requests sent again", p.acked.Load(), p.retries.Load())
 	p.check()
 	p.compare()
-	for name := range p.running {
-		p.end(name)
+	for _, running := range p.running {
+		running.alive()
+		running.end()
 	}
 	p.millrace(0, "batch")
 	p.millrace(1, "fsck")
@@ -143,7 +146,7 @@ func processes(t *testing.T, brokers []string) {
 func openProduct(t *testing.T, brokers []string) *product {
 	t.Helper()
 	p := &product{T: t, store: filepath.Join(t.TempDir(), "store"), temp: t.TempDir(), client: &http.Client{Timeout: 20 * time.Second},
-		running: map[string]*process{}, urls: map[string]string{}}
+		running: map[string]*daemon{}, urls: map[string]string{}}
 	var err error
 	if p.binary, err = binary(); err != nil {
 		t.Fatal(err)
@@ -173,12 +176,6 @@ func openProduct(t *testing.T, brokers []string) *product {
 	if p.flights, err = testdata.Flights(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		for _, r := range p.running {
-			_ = r.Process.Kill()
-			<-r.done
-		}
-	})
 	return p
 }
 
@@ -196,24 +193,11 @@ func (p *product) start(names ...string) {
 				args[i] = strings.TrimPrefix(p.urls[name], "http://")
 			}
 		}
-		said, err := os.OpenFile(p.said(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-		if err != nil {
-			p.Fatal(err)
-		}
-		r := &process{Cmd: exec.Command(p.binary, args...), done: make(chan error, 1)}
-		r.Env = append(os.Environ(), "TMPDIR="+p.temp)
-		r.Stderr = said
-		err = r.Start()
-		said.Close()
-		if err != nil {
-			p.Fatal(err)
-		}
-		go func() { r.done <- r.Wait() }()
-		p.running[name] = r
+		p.running[name] = launch(p.T, p.said(name), []string{"TMPDIR=" + p.temp}, p.binary, args...)
 	}
 	for _, name := range names {
 		p.wait(name+" is ready", func() bool {
-			p.alive(name)
+			p.running[name].alive()
 			if p.urls[name] == "" {
 				return true
 			}
@@ -227,44 +211,8 @@ func (p *product) start(names ...string) {
 	}
 }
 
-// said is the file that a process writes its stderr to.
+// said is the file that a process writes to.
 func (p *product) said(name string) string { return filepath.Join(filepath.Dir(p.store), name+".log") }
-
-func (p *product) alive(name string) {
-	p.Helper()
-	if r := p.running[name]; len(r.done) > 0 {
-		text, _ := os.ReadFile(p.said(name))
-		p.Fatalf("%s ended: %v\n%s", name, <-r.done, text)
-	}
-}
-
-func (p *product) kill(name string) {
-	p.Helper()
-	p.alive(name)
-	r := p.running[name]
-	delete(p.running, name)
-	if err := r.Process.Kill(); err != nil {
-		p.Fatal(err)
-	}
-	if err := <-r.done; fmt.Sprint(err) != "signal: killed" {
-		p.Fatalf("%s was to be killed and ended with %v", name, err)
-	}
-}
-
-// end stops a process as an operator does.
-func (p *product) end(name string) {
-	p.Helper()
-	p.alive(name)
-	r := p.running[name]
-	delete(p.running, name)
-	if err := r.Process.Signal(syscall.SIGTERM); err != nil {
-		p.Fatal(err)
-	}
-	if err := <-r.done; err != nil {
-		text, _ := os.ReadFile(p.said(name))
-		p.Errorf("%s on SIGTERM: %v\n%s", name, err, text)
-	}
-}
 
 // millrace runs a verb to its end.
 func (p *product) millrace(machine int, args ...string) {
@@ -445,7 +393,7 @@ func (p *product) zombie() {
 	r := p.running["batch-1"]
 	signal := func(s os.Signal) {
 		p.Helper()
-		p.alive("batch-1")
+		r.alive()
 		if err := r.Process.Signal(s); err != nil {
 			p.Fatal(err)
 		}
@@ -472,9 +420,8 @@ func (p *product) zombie() {
 	}
 	signal(syscall.SIGCONT)
 	p.wait("the batch process that was stopped says that it lost", func() bool {
-		p.alive("batch-1")
-		text, err := os.ReadFile(p.said("batch-1"))
-		return err == nil && strings.Contains(string(text), words)
+		r.alive()
+		return strings.Contains(r.words(), words)
 	})
 	if after, err := os.ReadFile(newest); err != nil || !bytes.Equal(before, after) {
 		p.Fatalf("the manifest of the other process has changed: %v", err)
