@@ -119,7 +119,7 @@ func (fn *sliceFn) StartBundle(ctx context.Context, _ func(Published)) error {
 		p.Rows.Release()
 	}
 	if err != nil {
-		return fmt.Errorf("slice %s: forget a bundle that failed: %w", fn.work.Spec.Topic.Name, err)
+		return carry.Pack(fmt.Errorf("slice %s: forget a bundle that failed: %w", fn.work.Spec.Topic.Name, err))
 	}
 	clear(fn.open)
 	return nil
@@ -136,7 +136,7 @@ func (fn *sliceFn) ProcessElement(ctx context.Context, c *kafkalog.Chunk, emit f
 	o := fn.open[c.Partition]
 	if o != nil && (o.To != c.From || o.To-o.From >= maxSlice) {
 		if err := fn.publish(ctx, emit); err != nil {
-			return err
+			return carry.Pack(err)
 		}
 		o = nil
 	}
