@@ -27,7 +27,7 @@ func runBatchFollow(cmd *cobra.Command, a *app, o *batchOptions, named []string)
 		every = o.every
 	}
 	if every < leastEvery {
-		return &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("--every must be %s at least", leastEvery)}
+		return &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("--every must be %s at least", leastEvery), Hint: "write --every 1m, or --follow for batch.every of millrace.yaml"}
 	}
 	if p.Config.Embedded() {
 		if up := runningUp(p); up != nil {

@@ -79,7 +79,7 @@ func runIngest(ctx context.Context, a *app, o *ingestOptions, name string, files
 		return err
 	}
 	if o.rate < 0 || o.timeout <= 0 {
-		return &schemas.Problem{Kind: schemas.Usage, Message: "--rate must not be negative, --timeout must be above 0"}
+		return &schemas.Problem{Kind: schemas.Usage, Message: "--rate must not be negative, --timeout must be above 0", Hint: "write --rate 1000 and --timeout 30s, or leave them out"}
 	}
 	p, topic, err := a.topic(name)
 	if err != nil {

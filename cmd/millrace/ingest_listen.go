@@ -20,7 +20,7 @@ func runGateway(cmd *cobra.Command, a *app, o *ingestOptions) error {
 		}
 	}
 	if cmd.Flags().Changed("timeout") && o.timeout <= 0 {
-		return &schemas.Problem{Kind: schemas.Usage, Message: "--timeout must be above 0"}
+		return &schemas.Problem{Kind: schemas.Usage, Message: "--timeout must be above 0", Hint: "write --timeout 30s, or leave it out"}
 	}
 	p, err := a.topics()
 	if err != nil {

@@ -89,7 +89,8 @@ func (a *app) openBroker(ctx context.Context, p *project.Project, dir string) (*
 		err = errors.Join(err, gone)
 	}
 	if err != nil {
-		return nil, errors.Join(&schemas.Problem{Kind: schemas.Environment, Message: "the project's private folder cannot be written", Err: err}, own.Close())
+		return nil, errors.Join(&schemas.Problem{Kind: schemas.Environment, Message: "the project's private folder cannot be written", Err: err,
+			Hint: "give this user the right to write into .millrace of the project, or free space"}, own.Close())
 	}
 	return &session{project: p, kafka: embeddedAt(p, own.Addr()), own: own}, nil
 }
