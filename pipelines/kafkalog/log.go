@@ -36,7 +36,7 @@ type Log struct {
 	mu     sync.Mutex
 	idle   []*kgo.Client // for readers
 	closed bool
-	kept   map[string]error // by a topic's id: nil, or why its records do not all stay
+	whole  map[string]bool // ids of topics that keep their records in one piece
 }
 
 // Topic is what the cluster says of a topic.
@@ -54,6 +54,7 @@ func Open(c Config) (*Log, error) {
 	}
 	transport, err := c.transport()
 	if err != nil {
+		client.Close()
 		return nil, err
 	}
 	return &Log{
@@ -61,7 +62,7 @@ func Open(c Config) (*Log, error) {
 		client: client,
 		admin:  kadm.NewClient(client),
 		kafka:  &kafka.Client{Addr: kafka.TCP(c.Brokers...), Timeout: 30 * time.Second, Transport: transport},
-		kept:   map[string]error{},
+		whole:  map[string]bool{},
 	}, nil
 }
 

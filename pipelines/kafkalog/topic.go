@@ -48,10 +48,10 @@ func (l *Log) Topic(ctx context.Context, name string) (Topic, error) {
 // that it does.
 func (l *Log) keeps(ctx context.Context, t Topic) error {
 	l.mu.Lock()
-	err, known := l.kept[t.ID]
+	known := l.whole[t.ID]
 	l.mu.Unlock()
 	if known {
-		return err
+		return nil
 	}
 	values, err := l.admin.DescribeTopicConfigs(ctx, t.Name)
 	if err != nil || len(values) != 1 || values[0].Err != nil {
@@ -59,16 +59,15 @@ func (l *Log) keeps(ctx context.Context, t Topic) error {
 	}
 	for _, v := range values[0].Configs {
 		if v.Key == cleanupPolicy && compacts(v.MaybeValue()) {
-			err = &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("the Kafka topic %s is compacted, so records vanish from its middle and no answer would stay what it was", t.Name),
+			// It is asked again: what is wrong may be put right while this runs.
+			return &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("the Kafka topic %s is compacted, so records vanish from its middle and no answer would stay what it was", t.Name),
 				Hint: "set its cleanup.policy to delete, or copy it into a topic that is not compacted"}
 		}
 	}
-	if err == nil { // what is wrong may be put right while this runs
-		l.mu.Lock()
-		l.kept[t.ID] = nil
-		l.mu.Unlock()
-	}
-	return err
+	l.mu.Lock()
+	l.whole[t.ID] = true
+	l.mu.Unlock()
+	return nil
 }
 
 // CreateTopic makes a topic with the replication of the configuration; one that is there already is left as it is.
