@@ -190,8 +190,9 @@ func (r *rest) awaitEnd(ctx context.Context, id string) (string, error) {
 	}
 }
 
-// makeRoom cancels the jobs of the pipeline's name that still run: a process that was killed has left them, or another
-// process runs the same pipeline, which then ends. It returns the ids of all that there were.
+// makeRoom cancels the jobs of the name of a pipeline that follows a log: a process that was killed has left them, or another
+// process runs the same pipeline, which then ends. Bounded ones end by themselves, and several of a name do no harm: cycles
+// that cancelled each other might none of them get to an end. It returns the ids of all that there were.
 func (r *rest) makeRoom(ctx context.Context, o *Options) (map[string]bool, error) {
 	all, err := r.jobs(ctx)
 	if err != nil {
@@ -200,7 +201,7 @@ func (r *rest) makeRoom(ctx context.Context, o *Options) (map[string]bool, error
 	known := map[string]bool{}
 	for _, j := range all {
 		known[j.ID] = true
-		if j.Name != o.job() || j.over() {
+		if !o.Streaming || j.Name != o.job() || j.over() {
 			continue
 		}
 		o.logger().WarnContext(ctx, "an older job of this pipeline ran at Flink and is cancelled", "pipeline", o.Name, "job", j.ID)

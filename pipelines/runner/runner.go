@@ -34,7 +34,7 @@ func (s *Stopped) Error() string {
 }
 
 // Run submits a pipeline and returns when it is done. When ctx ends the pipeline is cancelled, and the context's error
-// returned. On Flink an older job of the pipeline's name is cancelled before. Concurrency: safe. Errors: the error of the
+// returned. One that follows a log cancels an older job of its name at Flink first. Concurrency: safe. Errors: the error of the
 // DoFn that failed the pipeline; a *Stopped; a Problem of kind Environment if the engine is out of reach.
 func Run(ctx context.Context, p *beam.Pipeline, o Options) error {
 	if err := run(ctx, p, &o); err != nil {

@@ -45,14 +45,19 @@ func flinkOf(t *testing.T, jobs ...flinkJob) (*httptest.Server, *[]string) {
 	return server, cancelled
 }
 
-// Only the running jobs of this pipeline of this project make room for it.
+// Only the running jobs of this pipeline of this project make room for it, and for a bounded one none does.
 func TestMakeRoom(t *testing.T) {
-	o := &Options{Name: "speed-t", Project: "here", Engine: Engine{Runner: Flink}, Logger: slog.New(slog.DiscardHandler)}
+	o := &Options{Name: "speed-t", Project: "here", Streaming: true, Engine: Engine{Runner: Flink}, Logger: slog.New(slog.DiscardHandler)}
 	server, cancelled := flinkOf(t,
 		flinkJob{ID: "old", Name: o.job(), State: "RUNNING"},
 		flinkJob{ID: "over", Name: o.job(), State: "FAILED"},
 		flinkJob{ID: "other", Name: JobName("speed-u", "here"), State: "RUNNING"},
 		flinkJob{ID: "foreign", Name: JobName("speed-t", "there"), State: "RUNNING"})
+	bounded := *o
+	bounded.Streaming = false
+	if known, err := newRest(server.URL).makeRoom(t.Context(), &bounded); err != nil || len(known) != 4 || len(*cancelled) != 0 {
+		t.Errorf("for a bounded one it knows %v and has cancelled %v, %v", known, *cancelled, err)
+	}
 	known, err := newRest(server.URL).makeRoom(t.Context(), o)
 	if err != nil || len(known) != 4 || len(*cancelled) != 1 || (*cancelled)[0] != "old" {
 		t.Errorf("knows %v and has cancelled %v, %v", known, *cancelled, err)
