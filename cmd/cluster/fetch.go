@@ -70,7 +70,7 @@ func cacheDir() (string, error) {
 
 // Fetch sees to it that the jars of the engines are in the cache, and gives each one's folder: libs/ holds the jars. An
 // engine is there whole or not at all; two that fetch at once wait for each other. What is there is never fetched again:
-// a folder's name carries a hash of the pom it was made from.
+// a folder's name carries a hash of what it was made from.
 func Fetch(ctx context.Context, engines []string, note Note) (map[string]string, error) {
 	cache, err := cacheDir()
 	if err != nil {
@@ -99,8 +99,8 @@ func fetch(ctx context.Context, cache, engine string, note Note) (string, error)
 			return "", err
 		}
 	}
-	sum := sha256.Sum256(slices.Concat(pom, source))
-	return once(ctx, cache, fmt.Sprintf("%s-%x", engine, sum[:6]), note, func(dir string) error {
+	sum := sha256.Sum256(slices.Concat(pom, source, []byte(ownJar)))
+	dir, err := once(ctx, cache, fmt.Sprintf("%s-%x", engine, sum[:6]), note, func(dir string) error {
 		if _, err := java(ctx, "java"); err != nil {
 			return err
 		}
@@ -115,6 +115,10 @@ func fetch(ctx context.Context, cache, engine string, note Note) (string, error)
 		}
 		return compile(ctx, dir, sources[engine], source)
 	})
+	if err == nil && source != nil && !exists(ownClasses(dir)) { // without it a job server would listen on every interface
+		err = &schemas.Problem{Kind: schemas.Environment, Message: dir + " is not whole: " + ownJar + " is missing", Hint: "remove the folder, and it is fetched again"}
+	}
+	return dir, err
 }
 
 // once gives the folder NAME of the cache, which make fills if it is not there yet.
@@ -252,8 +256,11 @@ func classPath(dir string) string {
 	return libs
 }
 
+// ownJar holds the classes that are compiled for an engine.
+const ownJar = "own.jar"
+
 // ownClasses are the classes that go before an engine's jars, if it has any.
-func ownClasses(dir string) string { return filepath.Join(dir, "own.jar") }
+func ownClasses(dir string) string { return filepath.Join(dir, ownJar) }
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
