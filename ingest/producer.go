@@ -351,10 +351,14 @@ func (p *Producer) find(ctx context.Context, name string, partitions int32, conf
 			return nil, err
 		}
 		d := list[name]
-		if d.Err == nil && len(d.Partitions) > 0 {
-			if _, err := p.log.Topic(ctx, name); err != nil { // one that cannot be used
+		usable := d.Err == nil && len(d.Partitions) > 0
+		if usable {
+			_, err := p.log.Topic(ctx, name)
+			if usable = !errors.Is(err, kafkalog.ErrNoTopic); usable && err != nil {
 				return nil, err
 			}
+		}
+		if usable {
 			t := &target{name: name, id: d.ID.String(), partitions: int32(len(d.Partitions)), pick: kgo.StickyKeyPartitioner(nil).ForTopic(name)}
 			t.seen.Store(time.Now().UnixNano())
 			if cs, err := p.adm.DescribeTopicConfigs(ctx, name); err == nil && len(cs) == 1 && cs[0].Err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,10 +21,7 @@ import (
 func (l *Log) Topic(ctx context.Context, name string) (Topic, error) {
 	// The broker is asked, and what it says is what the offsets that are asked for next go by: the client may hold something
 	// older than a record that is acknowledged in a partition that is new.
-	req := kmsg.NewPtrMetadataRequest()
-	asked := kmsg.NewMetadataRequestTopic()
-	asked.Topic = &name
-	req.Topics = append(req.Topics, asked)
+	req := metadataOf(name)
 	t, err := again(ctx, l, func() (kmsg.MetadataResponseTopic, error) {
 		resp, err := req.RequestWith(ctx, l.client)
 		switch {
@@ -70,8 +68,8 @@ func (l *Log) keeps(ctx context.Context, t Topic) error {
 	return nil
 }
 
-// CreateTopic makes a topic with the replication of the configuration; one that is there already is left as it is.
-// Errors: a Problem if the cluster has too few brokers.
+// CreateTopic makes a topic with the replication of the configuration; one that is there already is left as it is. When it
+// returns, every broker that answers knows the topic. Errors: a Problem if the cluster has too few brokers.
 func (l *Log) CreateTopic(ctx context.Context, name string, partitions int, configs map[string]string) error {
 	values := map[string]*string{cleanupPolicy: kadm.StringPtr("delete")}
 	if l.config.MinInsync > 0 {
@@ -91,7 +89,50 @@ func (l *Log) CreateTopic(ctx context.Context, name string, partitions int, conf
 		}
 		return r.ErrMessage, err
 	})
-	return l.notMade(ctx, "create topic "+name, said, err)
+	if err := l.notMade(ctx, "create topic "+name, said, err); err != nil {
+		return err
+	}
+	return l.awaitKnown(ctx, name)
+}
+
+// awaitKnown waits until the brokers have heard of a topic that was made, each of which is told by the controller in its own
+// time. One that does not answer is not waited for.
+func (l *Log) awaitKnown(ctx context.Context, name string) error {
+	brokers, err := l.admin.ListBrokers(ctx)
+	if err != nil {
+		return fmt.Errorf("create topic %s: %w", name, l.unreachable(ctx, err))
+	}
+	deadline := time.Now().Add(patience)
+	for _, b := range brokers {
+		for {
+			resp, err := l.client.Broker(int(b.NodeID)).Request(ctx, metadataOf(name))
+			if ctx.Err() != nil {
+				return fmt.Errorf("create topic %s: %w", name, ctx.Err())
+			}
+			if err != nil || known(resp.(*kmsg.MetadataResponse)) || time.Now().After(deadline) {
+				break
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+// known says whether a broker knows the one topic that it was asked for, and who leads its partitions.
+func known(r *kmsg.MetadataResponse) bool {
+	return len(r.Topics) == 1 && r.Topics[0].ErrorCode == 0 &&
+		!slices.ContainsFunc(r.Topics[0].Partitions, func(p kmsg.MetadataResponseTopicPartition) bool { return p.ErrorCode != 0 })
+}
+
+func metadataOf(name string) *kmsg.MetadataRequest {
+	req := kmsg.NewPtrMetadataRequest()
+	asked := kmsg.NewMetadataRequestTopic()
+	asked.Topic = &name
+	req.Topics = append(req.Topics, asked)
+	return req
 }
 
 // notMade is why a topic cannot be made; nil if it is there.
