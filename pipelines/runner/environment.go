@@ -22,7 +22,9 @@ func (e *Engine) environment(ctx context.Context) (env *pipepb.Environment, rele
 		if err != nil {
 			return nil, nil, fmt.Errorf("start a worker: %w", err)
 		}
-		config, release = pool.Addr(), pool.Close
+		if config, release = pool.Addr(), pool.Close; !e.Remote() {
+			release = pool.retire
+		}
 	case process:
 		urn, path = graphx.URNEnvProcess, strings.TrimPrefix(path, ":")
 		if path == "" {

@@ -30,7 +30,10 @@ func newRest(address string) *rest {
 // errGone is the answer for a job that Flink does not know.
 var errGone = errors.New("Flink does not know the job")
 
-// ask sends a request and reads the JSON answer into out, which may be nil. Errors: errGone; a Problem of kind Environment.
+// errOver is the answer for a job that has ended by itself.
+var errOver = errors.New("the job has ended already")
+
+// ask sends a request and reads the JSON answer into out, which may be nil. Errors: errGone, errOver; a Problem of kind Environment.
 func (r *rest) ask(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
@@ -59,6 +62,8 @@ func (r *rest) ask(ctx context.Context, method, path string, in, out any) error 
 		return r.unreachable(err)
 	case answer.StatusCode == http.StatusNotFound:
 		return errGone
+	case answer.StatusCode == http.StatusConflict:
+		return errOver
 	case answer.StatusCode >= 300:
 		var said struct{ Errors []string }
 		_ = json.Unmarshal(text, &said) // what cannot be read is left out
@@ -102,8 +107,13 @@ func (r *rest) jobs(ctx context.Context) ([]flinkJob, error) {
 	return all.Jobs, err
 }
 
+// cancel begins a job's end. One that is over already is as good as cancelled.
 func (r *rest) cancel(ctx context.Context, id string) error {
-	return r.ask(ctx, http.MethodPatch, "/jobs/"+id+"?mode=cancel", nil, nil)
+	err := r.ask(ctx, http.MethodPatch, "/jobs/"+id+"?mode=cancel", nil, nil)
+	if errors.Is(err, errOver) {
+		return nil
+	}
+	return err
 }
 
 // state is a job's state. Errors: errGone.

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 )
 
 // ending is how long a cancelled pipeline may take to end.
-const ending = 15 * time.Second
+const ending = 25 * time.Second
 
 // Stopped is the error of a pipeline that somebody has ended at the engine: it did not fail, and nobody should start it
 // again unasked.
@@ -64,7 +65,7 @@ func run(ctx context.Context, p *beam.Pipeline, o *Options) error {
 	defer release()
 	j := &job{client: conn.client, flink: flink, before: before, o: o}
 	if j.id, err = submit(ctx, conn.client, p, o, env); err != nil {
-		return err
+		return cmp.Or(ctx.Err(), err)
 	}
 	return j.follow(ctx)
 }

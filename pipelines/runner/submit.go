@@ -1,10 +1,12 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/graphx"
@@ -38,15 +40,36 @@ func submit(ctx context.Context, client jobpb.JobServiceClient, p *beam.Pipeline
 	if err != nil {
 		return "", fmt.Errorf("prepare: %w", err)
 	}
-	token, err := runnerlib.Stage(ctx, prepared.PreparationId, prepared.GetArtifactStagingEndpoint().GetUrl(), binary, prepared.StagingSessionToken)
+	token, err := stage(ctx, prepared, binary)
 	if err != nil {
 		return "", fmt.Errorf("stage: %w", err)
 	}
-	started, err := client.Run(ctx, &jobpb.RunJobRequest{PreparationId: prepared.PreparationId, RetrievalToken: token})
+	// A request that is cut short leaves a job that nobody knows of, so the answer is waited for.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(ending, stop) })()
+	started, err := client.Run(running, &jobpb.RunJobRequest{PreparationId: prepared.PreparationId, RetrievalToken: token})
 	if err != nil {
 		return "", fmt.Errorf("start: %w", err)
 	}
 	return started.JobId, nil
+}
+
+// stage sends the binary. Beam's own goes on for ten seconds after ctx has ended.
+func stage(ctx context.Context, prepared *jobpb.PrepareJobResponse, binary string) (token string, err error) {
+	staged := make(chan struct{})
+	var got string
+	var failed error
+	go func() {
+		defer close(staged)
+		got, failed = runnerlib.Stage(ctx, prepared.GetPreparationId(), prepared.GetArtifactStagingEndpoint().GetUrl(), binary, prepared.GetStagingSessionToken())
+	}()
+	select {
+	case <-staged:
+		return got, cmp.Or(ctx.Err(), failed)
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 }
 
 func (o *Options) pipelineOptions() (*structpb.Struct, error) {

@@ -27,6 +27,7 @@ type Pool struct {
 	root     context.Context
 	end      context.CancelFunc
 	running  sync.WaitGroup
+	asked    chan struct{} // closed by the first request for a worker
 
 	mu      sync.Mutex
 	workers map[string][]*worker // by the engine's name for it, which is one only within a task manager
@@ -41,7 +42,7 @@ func ServeWorkers(ctx context.Context, address string) (*Pool, error) {
 	if err != nil {
 		return nil, &schemas.Problem{Kind: schemas.Environment, Message: "listen at " + address, Err: err, Hint: "stop what listens there, or choose another port"}
 	}
-	p := &Pool{listener: listener, server: grpc.NewServer(), workers: map[string][]*worker{}}
+	p := &Pool{listener: listener, server: grpc.NewServer(), asked: make(chan struct{}), workers: map[string][]*worker{}}
 	p.root, p.end = context.WithCancel(ctx)
 	fnpb.RegisterBeamFnExternalWorkerPoolServer(p.server, p)
 	go func() { _ = p.server.Serve(listener) }() // it ends with Close
@@ -54,8 +55,30 @@ func (p *Pool) Addr() string { return p.listener.Addr().String() }
 // Close ends the pool and its workers.
 func (p *Pool) Close() {
 	p.server.Stop()
+	p.endWorkers()
+}
+
+func (p *Pool) endWorkers() {
+	p.mu.Lock() // no worker begins any more
 	p.end()
+	p.mu.Unlock()
 	p.running.Wait()
+}
+
+// prismStarts is how long prism may take to ask for the worker of a pipeline that has ended.
+const prismStarts = time.Minute
+
+// retire ends the pool's workers, and the pool when its engine, which is prism, will not ask it any more. Prism asks for a
+// worker once, also for a pipeline that has been cancelled meanwhile, and ends the process with a panic if nobody answers.
+func (p *Pool) retire() {
+	p.endWorkers()
+	go func() {
+		select {
+		case <-p.asked:
+		case <-time.After(prismStarts):
+		}
+		p.server.GracefulStop() // the answer is on its way
+	}()
 }
 
 // StartWorker starts a worker for the engine, in this process.
@@ -66,8 +89,17 @@ func (p *Pool) StartWorker(_ context.Context, r *fnpb.StartWorkerRequest) (*fnpb
 	ctx, end := context.WithCancel(grpcx.WriteWorkerID(p.root, r.GetWorkerId()))
 	w := &worker{end}
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.asked:
+	default:
+		close(p.asked)
+	}
+	if p.root.Err() != nil {
+		end()
+		return &fnpb.StartWorkerResponse{}, nil // its pipeline has ended
+	}
 	p.workers[r.GetWorkerId()] = append(p.workers[r.GetWorkerId()], w)
-	p.mu.Unlock()
 	p.running.Go(func() {
 		defer p.forget(r.GetWorkerId(), w)
 		// What ends it shows at the engine, which is told of every bundle's error.
