@@ -59,7 +59,7 @@ func TestMakeRoom(t *testing.T) {
 		flinkJob{ID: "foreign", Name: JobName("speed-t", "there"), State: "RUNNING"})
 	bounded := *o
 	bounded.Streaming = false
-	if known, err := newRest(server.URL).makeRoom(t.Context(), &bounded); err != nil || len(known) != 4 || len(*cancelled) != 0 {
+	if known, err := newRest(server.URL).makeRoom(t.Context(), &bounded); err != nil || len(known) != 5 || len(*cancelled) != 0 {
 		t.Errorf("for a bounded one it knows %v and has cancelled %v, %v", known, *cancelled, err)
 	}
 	known, err := newRest(server.URL).makeRoom(t.Context(), o)
