@@ -24,6 +24,7 @@ type job struct {
 	before  map[string]bool
 	flown   string    // the job's id at Flink, empty until it is known
 	failed  int64     // when the failure was that was told last
+	failing int64     // when the first was of those that follow each other
 	weighed time.Time // when the checkpoint's size was looked at
 }
 
@@ -42,6 +43,12 @@ const weighing = time.Minute
 
 // patience is how long REST may be silent before the job is given up.
 const patience = 20 * time.Second
+
+// Failures that are less than apart from each other are one trouble, of which a bounded job is given up after failingMax.
+const (
+	apart      = 20 * time.Second
+	failingMax = time.Minute
+)
 
 // follow waits for the job's end; when ctx ends it cancels the job first.
 func (j *job) follow(ctx context.Context) error {
@@ -232,11 +239,40 @@ func (j *job) look(ctx context.Context) (over bool, err error) {
 	if err := j.weigh(ctx); err != nil {
 		return true, err
 	}
-	if at > j.failed {
-		j.failed = at
-		j.o.logger().WarnContext(ctx, "Flink starts the pipeline again from its last checkpoint", "pipeline", j.o.Name, "error", reason(why))
+	return j.again(ctx, why, at)
+}
+
+// again tells of a failure that Flink starts the job again after. A bounded job is given up when nothing else comes of it:
+// how often Flink tries is its own configuration's matter, and it may be for ever.
+func (j *job) again(ctx context.Context, why string, at int64) (over bool, err error) {
+	if at <= j.failed {
+		return false, nil
 	}
+	if time.Duration(at-j.failed)*time.Millisecond > apart {
+		j.failing = at
+	}
+	j.failed = at
+	err = j.o.Engine.hinted(reason(why))
+	if !j.o.Streaming && time.Duration(at-j.failing)*time.Millisecond > failingMax {
+		if err := j.cancelFlown(ctx); err != nil {
+			return true, err
+		}
+		return true, err
+	}
+	j.o.logger().WarnContext(ctx, "Flink starts the pipeline again from its last checkpoint", "pipeline", j.o.Name, "error", err)
 	return false, nil
+}
+
+// hinted adds what to do where the engine reaches no worker.
+func (e *Engine) hinted(err error) error {
+	if schemas.KindOf(err) == schemas.Environment || !strings.Contains(err.Error(), "ConnectException") {
+		return err
+	}
+	if e.Worker == "" || strings.HasPrefix(e.Worker, Process) {
+		return err
+	}
+	return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("%s reaches no worker at %s", e.Runner, e.Worker), Err: err,
+		Hint: "start `millrace worker --listen " + e.Worker + "` on each machine of it, or set worker: under engine: in millrace.yaml"}
 }
 
 // weigh ends a job whose checkpoints have grown too large: whoever started it starts it anew.

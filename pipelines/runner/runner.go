@@ -109,6 +109,20 @@ func (e *Engine) connect(ctx context.Context) (*connection, error) {
 	return c, nil
 }
 
+// Check tries the engine's job server, and Flink's REST interface where one is named. Errors: a Problem of kind Environment.
+func (e *Engine) Check(ctx context.Context) error {
+	conn, err := e.connect(ctx)
+	if err != nil {
+		return err
+	}
+	conn.Close()
+	if e.Rest == "" {
+		return nil
+	}
+	_, err = newRest(e.Rest).jobs(ctx)
+	return err
+}
+
 func (e *Engine) unreachable(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err

@@ -91,3 +91,39 @@ func TestUnreachable(t *testing.T) {
 		}
 	}
 }
+
+// A bounded job whose worker is nowhere is given up after a minute of failures, and a later trouble is another one; a
+// stream is not given up. The user is told which address.
+func TestAgain(t *testing.T) {
+	const why = "x\nCaused by: java.net.ConnectException: Connection refused\n\tat a.b"
+	second := int64(1000)
+	for _, streaming := range []bool{false, true} {
+		server, cancelled := flinkOf(t)
+		j := &job{flink: newRest(server.URL), flown: "mine", o: &Options{Streaming: streaming, Engine: Engine{Runner: Flink, Worker: "host:1"}}}
+		for _, at := range []int64{1000, 1010, 1100, 1115, 1130, 1145, 1160} {
+			if over, err := j.again(t.Context(), why, at*second); over || err != nil {
+				t.Fatalf("streaming %v: given up at %d: %v", streaming, at, err)
+			}
+		}
+		over, err := j.again(t.Context(), why, 1161*second)
+		if over == streaming || len(*cancelled) == 1 == streaming {
+			t.Errorf("streaming %v: over %v, cancelled %v", streaming, over, *cancelled)
+		}
+		if over && (schemas.KindOf(err) != schemas.Environment || !strings.Contains(err.Error(), "host:1")) {
+			t.Errorf("the error is %v", err)
+		}
+	}
+}
+
+// Check finds either of an engine's addresses silent.
+func TestCheck(t *testing.T) {
+	silent := httptest.NewServer(nil)
+	silent.Close()
+	address := silent.Listener.Addr().String()
+	if err := (&Engine{}).Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := (&Engine{Runner: Flink, Endpoint: address}).Check(t.Context()); schemas.KindOf(err) != schemas.Environment {
+		t.Errorf("no job server: %v", err)
+	}
+}
