@@ -65,6 +65,7 @@ func runDoctor(ctx context.Context, a *app) error {
 	}
 	findings = append(findings, engineFinding())
 	findings = append(findings, brokerFindings(ctx, p)...)
+	findings = append(findings, runnerFindings(ctx, p)...)
 	findings = append(findings, storeFinding(p), clockFinding(p), diskFinding("disk", p.Dir))
 
 	if a.json {
@@ -109,6 +110,23 @@ func engineFinding() finding {
 		return sick("engine", &schemas.Problem{Kind: schemas.Environment, Message: "the SQL engine did not end in order", Err: err})
 	}
 	return well("engine", "duckdb-go %s", readVersion().DuckDB)
+}
+
+// runnerFindings are about the engine that runs the pipelines, where it is another process.
+func runnerFindings(ctx context.Context, p *project.Project) []finding {
+	e, err := (&engineFlags{}).engine(&p.Config)
+	if err == nil && e.Remote() {
+		err = e.Check(ctx)
+	}
+	switch {
+	case err != nil:
+		return []finding{sick("runner", err)}
+	case !e.Remote():
+		return nil
+	case e.Rest != "":
+		return []finding{well("runner", "%s's job server at %s and its REST interface at %s answer", e.Runner, e.Endpoint, e.Rest)}
+	}
+	return []finding{well("runner", "%s's job server at %s answers", e.Runner, e.Endpoint)}
 }
 
 func brokerFindings(ctx context.Context, p *project.Project) []finding {
