@@ -22,7 +22,34 @@ newer and mvn. Data, logs and records lie in .millrace/cluster of the folder tha
 		Example: `  millrace cluster up
   millrace cluster status
   millrace cluster down`,
-	}, newClusterUp(a, where), newClusterDown(a, where), newClusterStatus(a, where))
+	}, newClusterFetch(a), newClusterUp(a, where), newClusterDown(a, where), newClusterStatus(a, where))
+}
+
+func newClusterFetch(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "fetch [kafka] [flink] [spark]",
+		Short: "Fetch engines into the cache, all if none is named, and start nothing",
+		Long:  "fetch prepares a machine for `cluster up` without a network. What is in the cache already is left alone.",
+		Example: `  millrace cluster fetch
+  millrace cluster fetch kafka --json`,
+		ValidArgsFunction: cobra.FixedCompletions(cluster.Engines, cobra.ShellCompDirectiveNoFileComp),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				args = cluster.Engines
+			}
+			dirs, err := cluster.Fetch(cmd.Context(), args, a.note)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(dirs)
+			}
+			for _, name := range args {
+				fmt.Fprintf(a.stdout, "%s is in %s\n", name, dirs[name])
+			}
+			return nil
+		},
+	}
 }
 
 func newClusterUp(a *app, where func() string) *cobra.Command {
