@@ -31,7 +31,7 @@ var flink = engine("flink", func(ctx context.Context, dir string) (*cluster.Flin
 
 const (
 	flowPartitions = 4
-	flowRate       = 500   // records a second
+	flowRate       = 250   // records a second
 	flowFirst      = 4_000 // records in the first cycle
 )
 
