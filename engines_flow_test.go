@@ -26,7 +26,8 @@ import (
 // flink is a Flink as processes of their own, with no slot to spare: a pipeline of parallelism 4 has work on both
 // taskmanagers.
 var flink = engine("flink", func(ctx context.Context, dir string) (*cluster.FlinkCluster, error) {
-	return cluster.StartFlink(ctx, cluster.FlinkOptions{Dir: dir, TaskManagers: 2, Slots: 2, Tied: true})
+	return cluster.StartFlink(ctx, cluster.FlinkOptions{Dir: dir, TaskManagers: 2, Slots: 2, Tied: true,
+		Config: map[string]string{"web.refresh-interval": "200"}}) // REST tells of checkpoints as they are
 })
 
 const (
@@ -67,7 +68,7 @@ func openFlow(t *testing.T) *flow {
 	f := &flow{flink: flink(t), payloads: allOf(t), ends: schemas.Frontier{}, waiting: map[int32][]acknowledged{}, step: "start"}
 	f.workerAt = "127.0.0.1:" + freePort(t)
 	brokers := emptyKafka(t)
-	f.site = openSite(t, brokers, fmt.Sprintf("brokers: [%s]\nrunner: flink\nendpoint: %s\nengine: {rest: %q, worker: %q}\n", strings.Join(brokers, ", "), f.flink.Endpoint, f.flink.REST, f.workerAt))
+	f.site = openSite(t, brokers, fmt.Sprintf("brokers: [%s]\nrunner: flink\nendpoint: %s\nengine: {rest: %q, worker: %q, options: {checkpointing_interval: 1000}}\n", strings.Join(brokers, ", "), f.flink.Endpoint, f.flink.REST, f.workerAt))
 	f.job = runner.JobName("speed-flights", f.input.Store.URL())
 	f.run("ingest", "flights", f.write("none.ndjson", nil)) // makes the topic
 	var err error
