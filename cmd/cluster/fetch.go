@@ -85,6 +85,16 @@ func Fetch(ctx context.Context, engines []string, note Note) (map[string]string,
 	return dirs, nil
 }
 
+// tools are what starting an engine takes: the JVM's program, and the engine's folder in the cache.
+func tools(ctx context.Context, engine string, note Note) (program, dir string, err error) {
+	dirs, err := Fetch(ctx, []string{engine}, note)
+	if err != nil {
+		return "", "", err
+	}
+	program, err = java(ctx, "java")
+	return program, dirs[engine], err
+}
+
 func fetch(ctx context.Context, cache, engine string, note Note) (string, error) {
 	pom, err := embedded.ReadFile("poms/" + engine + ".xml")
 	if errors.Is(err, fs.ErrNotExist) {

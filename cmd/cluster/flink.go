@@ -54,11 +54,7 @@ func StartFlink(ctx context.Context, o FlinkOptions) (*FlinkCluster, error) {
 	if o.TaskManagers < 0 || o.Slots < 0 {
 		return nil, &schemas.Problem{Kind: schemas.Usage, Message: "fewer than no taskmanagers or slots", Hint: "give 0 taskmanagers for a Flink inside the job server"}
 	}
-	dirs, err := Fetch(ctx, []string{Flink}, o.Note)
-	if err != nil {
-		return nil, err
-	}
-	program, err := java(ctx, "java")
+	program, jars, err := tools(ctx, Flink, o.Note)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +76,7 @@ func StartFlink(ctx context.Context, o FlinkOptions) (*FlinkCluster, error) {
 	}
 	jvm := func(heap string, more ...string) []string {
 		options := slices.Concat([]string{program, "-Xmx" + heap, "-XX:+UseSerialGC"}, openings(), []string{
-			"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS", "-Djava.io.tmpdir=" + h.path("tmp"), "-cp", classPath(dirs[Flink])})
+			"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS", "-Djava.io.tmpdir=" + h.path("tmp"), "-cp", classPath(jars)})
 		return append(options, more...)
 	}
 	master := "[local]"

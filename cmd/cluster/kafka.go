@@ -81,11 +81,7 @@ func StartKafka(ctx context.Context, o KafkaOptions) (*KafkaCluster, error) {
 	if o.Brokers != 1 && o.Brokers != 3 {
 		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("%d brokers", o.Brokers), Hint: "ask for 1 or 3"}
 	}
-	dirs, err := Fetch(ctx, []string{Kafka}, o.Note)
-	if err != nil {
-		return nil, err
-	}
-	program, err := java(ctx, "java")
+	program, jars, err := tools(ctx, Kafka, o.Note)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +117,7 @@ func StartKafka(ctx context.Context, o KafkaOptions) (*KafkaCluster, error) {
 			k.CA, k.Cert, k.Key = h.path("ca.pem"), h.path("client.pem"), h.path("client-key.pem")
 			k.PassFile = h.path("password")
 		}
-		p, err := h.kafkaNode(ctx, o, program, classPath(dirs[Kafka]), state, i)
+		p, err := h.kafkaNode(ctx, o, program, classPath(jars), state, i)
 		if err != nil {
 			return nil, err
 		}

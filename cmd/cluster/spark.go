@@ -65,11 +65,7 @@ func StartSpark(ctx context.Context, o SparkOptions) (*SparkCluster, error) {
 	if o.Workers < 0 || o.Workers > 1 {
 		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("%d workers of Spark", o.Workers), Hint: "ask for 0, Spark inside the job server, or 1"}
 	}
-	dirs, err := Fetch(ctx, []string{Spark}, o.Note)
-	if err != nil {
-		return nil, err
-	}
-	program, err := java(ctx, "java")
+	program, jars, err := tools(ctx, Spark, o.Note)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +86,7 @@ func StartSpark(ctx context.Context, o SparkOptions) (*SparkCluster, error) {
 			return nil, err
 		}
 	}
-	if err := errors.Join(os.WriteFile(h.path("log4j2.properties"), []byte(sparkLog), 0o644), h.sparkHome(dirs[Spark])); err != nil {
+	if err := errors.Join(os.WriteFile(h.path("log4j2.properties"), []byte(sparkLog), 0o644), h.sparkHome(jars)); err != nil {
 		return nil, err
 	}
 	// Spark's web pages go by SPARK_LOCAL_IP, whatever host its processes are told.
@@ -99,7 +95,7 @@ func StartSpark(ctx context.Context, o SparkOptions) (*SparkCluster, error) {
 		options := slices.Concat([]string{program, "-Xmx" + heap, "-XX:+UseSerialGC"}, openings(), []string{"-Djdk.reflect.useDirectMethodHandle=false",
 			"-Dlog4j2.configurationFile=" + h.path("log4j2.properties"), "-Djava.io.tmpdir=" + h.path("tmp"),
 			"-Dspark.driver.bindAddress=127.0.0.1", "-Dspark.driver.host=127.0.0.1", "-Dspark.ui.enabled=false", "-Dspark.local.dir=" + h.path("tmp"),
-			"-Dspark.executor.extraClassPath=" + ownClasses(dirs[Spark]), "-cp", classPath(dirs[Spark])})
+			"-Dspark.executor.extraClassPath=" + ownClasses(jars), "-cp", classPath(jars)})
 		return append(options, more...)
 	}
 	s := &SparkCluster{Endpoint: loopback(state.Ports[0])}

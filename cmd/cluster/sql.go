@@ -43,11 +43,7 @@ type SQL struct {
 
 // StartSQL starts the engine and waits until it takes scripts.
 func StartSQL(ctx context.Context, o SQLOptions) (*SQL, error) {
-	dirs, err := Fetch(ctx, []string{o.Engine}, o.Note)
-	if err != nil {
-		return nil, err
-	}
-	program, err := java(ctx, "java")
+	program, jars, err := tools(ctx, o.Engine, o.Note)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +51,7 @@ func StartSQL(ctx context.Context, o SQLOptions) (*SQL, error) {
 		return nil, err
 	}
 	s := &SQL{Log: filepath.Join(o.Dir, o.Engine+".log")}
-	options := slices.Concat([]string{"-Xmx" + o.Heap, "-XX:+UseSerialGC"}, openings(), []string{"-Djava.io.tmpdir=" + o.Dir, "-cp", classPath(dirs[o.Engine])})
+	options := slices.Concat([]string{"-Xmx" + o.Heap, "-XX:+UseSerialGC"}, openings(), []string{"-Djava.io.tmpdir=" + o.Dir, "-cp", classPath(jars)})
 	switch o.Engine {
 	case FlinkSQL:
 		options = append(options, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "FlinkSQL")
