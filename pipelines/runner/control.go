@@ -162,11 +162,7 @@ func (e *Engine) listBeam(ctx context.Context, project string) ([]Pipeline, erro
 // Cancel ends a pipeline and returns when the engine says that it has ended.
 func (e *Engine) Cancel(ctx context.Context, p *Pipeline) error {
 	if e.Rest != "" {
-		r := newRest(e.Rest)
-		if err := r.cancel(ctx, p.ID); err != nil && !errors.Is(err, errGone) {
-			return err
-		}
-		state, err := r.awaitEnd(ctx, p.ID)
+		state, err := newRest(e.Rest).end(ctx, p.ID)
 		p.State = stateOf(state)
 		return err
 	}

@@ -100,10 +100,7 @@ func (j *job) cancelFlown(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := j.flink.cancel(ctx, j.flown); err != nil && !errors.Is(err, errGone) {
-		return err
-	}
-	_, err := j.flink.awaitEnd(ctx, j.flown)
+	_, err := j.flink.end(ctx, j.flown)
 	return err
 }
 

@@ -107,13 +107,13 @@ func (r *rest) jobs(ctx context.Context) ([]flinkJob, error) {
 	return all.Jobs, err
 }
 
-// cancel begins a job's end. One that is over already is as good as cancelled.
-func (r *rest) cancel(ctx context.Context, id string) error {
+// end cancels a job and returns the state that it has ended in. One that is over already is as good as cancelled.
+func (r *rest) end(ctx context.Context, id string) (string, error) {
 	err := r.ask(ctx, http.MethodPatch, "/jobs/"+id+"?mode=cancel", nil, nil)
-	if errors.Is(err, errOver) {
-		return nil
+	if err != nil && !errors.Is(err, errOver) && !errors.Is(err, errGone) {
+		return "", err
 	}
-	return err
+	return r.awaitEnd(ctx, id)
 }
 
 // state is a job's state. Errors: errGone.
@@ -215,10 +215,7 @@ func (r *rest) makeRoom(ctx context.Context, o *Options) (map[string]bool, error
 			continue
 		}
 		o.logger().WarnContext(ctx, "an older job of this pipeline ran at Flink and is cancelled", "pipeline", o.Name, "job", j.ID)
-		if err := r.cancel(ctx, j.ID); err != nil && !errors.Is(err, errGone) {
-			return nil, err
-		}
-		if _, err := r.awaitEnd(ctx, j.ID); err != nil {
+		if _, err := r.end(ctx, j.ID); err != nil {
 			return nil, err
 		}
 	}
