@@ -342,15 +342,10 @@ func (p *Producer) target(ctx context.Context, topic *schemas.Topic) (*target, e
 
 func (p *Producer) find(ctx context.Context, name string, partitions int32, configs map[string]string) (*target, error) {
 	for {
-		var list kadm.TopicDetails
-		err := p.retry(ctx, func() (err error) {
-			list, err = p.adm.ListTopics(ctx, name)
-			return err
-		})
+		d, err := p.look(ctx, name)
 		if err != nil {
 			return nil, err
 		}
-		d := list[name]
 		usable := d.Err == nil && len(d.Partitions) > 0
 		if usable {
 			_, err := p.log.Topic(ctx, name)

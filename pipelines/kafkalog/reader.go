@@ -224,11 +224,7 @@ func (r *Reader) find(ctx context.Context) (err error) {
 	if r.leader >= 0 {
 		return nil
 	}
-	req := kmsg.NewPtrMetadataRequest()
-	topic := kmsg.NewMetadataRequestTopic()
-	topic.Topic = kmsg.StringPtr(r.topic)
-	req.Topics = append(req.Topics, topic)
-	resp, err := req.RequestWith(ctx, r.client)
+	resp, err := metadataOf(r.topic).RequestWith(ctx, r.client)
 	if err != nil {
 		return err
 	}
