@@ -52,10 +52,8 @@ func runGateway(cmd *cobra.Command, a *app, o *ingestOptions) error {
 	if e.producer, err = ingest.NewProducer(ingest.ProducerOptions{Kafka: e.session.kafka, Timeout: patience}); err != nil {
 		return err
 	}
-	for _, name := range p.TopicNames() {
-		if _, _, err := e.producer.Prepare(ctx, p.Topics[name]); err != nil {
-			return err
-		}
+	if err := prepare(ctx, e.producer, p); err != nil {
+		return err
 	}
 	l := &live{dir: a.dir, base: e, producer: e.producer}
 	if err := a.announce("millrace takes records", listener); err != nil {

@@ -100,10 +100,8 @@ func (l *live) compile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range p.TopicNames() {
-		if _, _, err := l.producer.Prepare(ctx, p.Topics[name]); err != nil {
-			return err
-		}
+	if err := prepare(ctx, l.producer, p); err != nil {
+		return err
 	}
 	l.compiled, l.of, l.catalog, l.defs = stamp, p, c, c.definitions()
 	l.mu.Lock()

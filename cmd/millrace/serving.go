@@ -77,13 +77,18 @@ func (e *engine) serve(definitions func(context.Context) (*serving.Definitions, 
 		Scratch: e.scratch, Definitions: definitions})
 }
 
-// prepare makes the topics that the broker does not have yet.
+// prepare makes the topics that the broker does not have yet, with a producer of its own.
 func (e *engine) prepare(ctx context.Context, p *project.Project) error {
 	producer, err := ingest.NewProducer(ingest.ProducerOptions{Kafka: e.session.kafka, Timeout: appendPatience})
 	if err != nil {
 		return err
 	}
 	defer producer.Close()
+	return prepare(ctx, producer, p)
+}
+
+// prepare makes the project's topics that the broker does not have yet.
+func prepare(ctx context.Context, producer *ingest.Producer, p *project.Project) error {
 	for _, name := range p.TopicNames() {
 		if _, _, err := producer.Prepare(ctx, p.Topics[name]); err != nil {
 			return err
