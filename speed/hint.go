@@ -45,18 +45,11 @@ func (h *hints) cover(partition int32, to int64) {
 
 // keep commits what is new now and then, until ctx ends.
 func (h *hints) keep(ctx context.Context, log *kafkalog.Log, topic string) {
-	tick := time.NewTicker(hintEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			h.mu.Lock()
-			at := h.at
-			h.at = nil
-			h.mu.Unlock()
-			_ = log.CommitOffsets(ctx, Group(topic), topic, at) // the next one stands in for it
-		}
-	}
+	every(ctx, hintEvery, func() {
+		h.mu.Lock()
+		at := h.at
+		h.at = nil
+		h.mu.Unlock()
+		_ = log.CommitOffsets(ctx, Group(topic), topic, at) // the next one stands in for it
+	})
 }

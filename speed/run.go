@@ -116,34 +116,33 @@ func (in *Input) run(ctx context.Context, to int64) error {
 // watch ends the pipeline when the topic is not the one that was planned for any more. That it is missing ends nothing: the
 // pipeline notices by itself.
 func (in *Input) watch(ctx context.Context, plan *Plan, end context.CancelCauseFunc) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			info, err := in.Log.Topic(ctx, in.Topic.Name)
-			if err == nil && (info.ID != plan.TopicID || int(info.Partitions) > len(plan.Ranges)) {
-				end(errChanged)
-				return
-			}
+	every(ctx, lookEvery, func() {
+		info, err := in.Log.Topic(ctx, in.Topic.Name)
+		if err == nil && (info.ID != plan.TopicID || int(info.Partitions) > len(plan.Ranges)) {
+			end(errChanged)
 		}
-	}
+	})
 }
 
 // keepTrimmed drops old slices now and then until ctx ends.
 func (in *Input) keepTrimmed(ctx context.Context) {
-	tick := time.NewTicker(trimEvery)
+	every(ctx, trimEvery, func() {
+		if err := in.Trim(ctx); err != nil && ctx.Err() == nil {
+			in.Logger.WarnContext(ctx, "old slices stay in the log", "topic", in.Topic.Name, "error", err)
+		}
+	})
+}
+
+// every does something each time the interval has passed, until ctx ends.
+func every(ctx context.Context, interval time.Duration, do func()) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := in.Trim(ctx); err != nil && ctx.Err() == nil {
-				in.Logger.WarnContext(ctx, "old slices stay in the log", "topic", in.Topic.Name, "error", err)
-			}
+			do()
 		}
 	}
 }
