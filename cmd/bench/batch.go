@@ -12,7 +12,6 @@ import (
 	"github.com/millrace/millrace/ingest"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
-	"github.com/millrace/millrace/pipelines/store"
 )
 
 // batchWork is a batch cycle from the topic's start, committed into a new store.
@@ -25,20 +24,11 @@ func batchWork(ctx context.Context, j *Job, s *Sample) error {
 func cycleWork(ctx context.Context, j *Job, s *Sample) error { return cycle(ctx, j, s) }
 
 func cycle(ctx context.Context, j *Job, s *Sample) error {
-	c, err := openProject(j.Dir)
-	if err != nil {
-		return err
-	}
-	c.compiler.Close()
-	log, err := kafkalog.Open(kafkalog.Config{Brokers: j.Brokers})
+	c, log, st, err := j.open()
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	st, err := store.Open(j.Store)
-	if err != nil {
-		return err
-	}
 	in := &batch.Input{Log: log, Store: st, Topic: c.catalog.Topics[j.Topic], Views: c.of(j.Topic), References: c.catalog.References, Memory: c.project.Config.Memory, Engine: j.Engine}
 	if err := s.start(); err != nil {
 		return err

@@ -9,8 +9,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/pipelines/kafkalog"
-	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas/manifest"
 	"github.com/millrace/millrace/schemas/slice"
 )
@@ -23,7 +21,7 @@ func engineSpeed(ctx context.Context, j *Job, s *Sample) error {
 	if err := speedWork(ctx, j, s); err != nil {
 		return err
 	}
-	c, log, err := j.open()
+	c, log, _, err := j.open()
 	if err != nil {
 		return err
 	}
@@ -38,32 +36,17 @@ func engineBatch(ctx context.Context, j *Job, s *Sample) error {
 	if err := cycle(ctx, j, s); err != nil {
 		return err
 	}
-	c, log, err := j.open()
+	c, log, st, err := j.open()
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	st, err := store.Open(j.Store)
-	if err != nil {
-		return err
-	}
 	info, err := log.Topic(ctx, j.Topic)
 	if err != nil {
 		return err
 	}
 	s.Check, err = tallyCycle(ctx, st, manifest.Root(j.Topic, info.ID, c.catalog.Topics[j.Topic].Hash()), kernelView[j.Topic])
 	return err
-}
-
-// open opens the scratch project and the log.
-func (j *Job) open() (*compiled, *kafkalog.Log, error) {
-	c, err := openProject(j.Dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	c.compiler.Close()
-	log, err := kafkalog.Open(kafkalog.Config{Brokers: j.Brokers})
-	return c, log, err
 }
 
 // dropSlices empties the topic of the slices, so that the run begins at the topic's start.

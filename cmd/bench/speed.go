@@ -9,9 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/slicelog"
-	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas/slice"
 	"github.com/millrace/millrace/speed"
 )
@@ -33,21 +31,12 @@ func speedRun(ctx context.Context, w *world, j *Job) error {
 
 // speedWork is the speed layer over all that the topic has: broker -> Beam on prism -> slices in the broker.
 func speedWork(ctx context.Context, j *Job, s *Sample) error {
-	c, err := openProject(j.Dir)
-	if err != nil {
-		return err
-	}
-	c.compiler.Close()
 	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil))) // prism talks much
-	log, err := kafkalog.Open(kafkalog.Config{Brokers: j.Brokers})
+	c, log, st, err := j.open()
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	st, err := store.Open(j.Store)
-	if err != nil {
-		return err
-	}
 	topic := c.catalog.Topics[j.Topic]
 	in := &speed.Input{Log: log, Store: st, Topic: topic, Views: c.of(j.Topic), References: c.catalog.References, Memory: c.project.Config.Memory, Logger: slog.Default(), Engine: j.Engine}
 	if err := s.start(); err != nil {

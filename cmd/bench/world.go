@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/project"
@@ -128,6 +130,20 @@ type compiled struct {
 	catalog  *views.Catalog
 	compiler *views.Compiler
 	views    []*views.View // in order of names
+}
+
+// open opens what a layer works on: the scratch project, whose views are compiled, the log and the store. The caller closes
+// the log.
+func (j *Job) open() (c *compiled, log *kafkalog.Log, st store.Store, err error) {
+	if st, err = store.Open(j.Store); err != nil {
+		return nil, nil, nil, err
+	}
+	if c, err = openProject(j.Dir); err != nil {
+		return nil, nil, nil, err
+	}
+	c.compiler.Close()
+	log, err = kafkalog.Open(kafkalog.Config{Brokers: j.Brokers})
+	return c, log, st, err
 }
 
 // openProject compiles the scratch project.
