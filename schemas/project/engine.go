@@ -75,13 +75,8 @@ func (s section) settings(key string, into *map[string]any) {
 	if n == nil {
 		return
 	}
-	var entries []*ast.MappingValueNode
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		entries = n.Values
-	case *ast.MappingValueNode:
-		entries = []*ast.MappingValueNode{n}
-	default:
+	entries, ok := entriesOf(n)
+	if !ok {
 		s.report(key, "write {checkpointing_interval: 1000}", "want options and their values, not %s", kindOf(n))
 		return
 	}

@@ -76,16 +76,22 @@ func (f *form) syntax(err error) {
 	f.report(nil, yamlHint, "not YAML: %v", err)
 }
 
+// entriesOf are the keys and values of a mapping.
+func entriesOf(n ast.Node) (entries []*ast.MappingValueNode, ok bool) {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		return n.Values, true
+	case *ast.MappingValueNode:
+		return []*ast.MappingValueNode{n}, true
+	}
+	return nil, false
+}
+
 // section reads a node as a mapping and reports the keys it does not know.
 func (f *form) section(n ast.Node, name string, keys []string) section {
 	s := section{form: f, at: n.GetToken(), name: name, values: map[string]ast.Node{}}
-	var entries []*ast.MappingValueNode
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		entries = n.Values
-	case *ast.MappingValueNode:
-		entries = []*ast.MappingValueNode{n}
-	default:
+	entries, ok := entriesOf(n)
+	if !ok {
 		f.report(n.GetToken(), "", "%swant keys and values, such as %s: ...", prefix(name), keys[0])
 		return s
 	}
