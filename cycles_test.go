@@ -17,8 +17,9 @@ import (
 	"github.com/millrace/millrace/serving"
 )
 
-// Rot in any stored file is found and named.
-func TestFsckFindsRot(t *testing.T) {
+// openLaw is a mill over the law's topic with one view, sums, and what ends the test on an error.
+func openLaw(t *testing.T, partitions int32, sums string) (*mill, func(error)) {
+	t.Helper()
 	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
 	if len(problems) > 0 {
 		t.Fatal(problems[0])
@@ -29,9 +30,14 @@ func TestFsckFindsRot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	dir := t.TempDir()
-	m := newMill(fail, t.Cleanup, dir, 1, topic, "")
-	fail(m.open(map[string]string{"sums": lawViews["sums"]}, 0))
+	m := newMill(fail, t.Cleanup, t.TempDir(), partitions, topic, "")
+	fail(m.open(map[string]string{"sums": sums}, 0))
+	return m, fail
+}
+
+// Rot in any stored file is found and named.
+func TestFsckFindsRot(t *testing.T) {
+	m, fail := openLaw(t, 1, lawViews["sums"])
 	fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)}))
 	fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{`)}))
 	_, err := m.cycle.Cycle(t.Context())
@@ -58,18 +64,7 @@ func TestFsckFindsRot(t *testing.T) {
 
 // Two cycles over the same plan: one commits, the other is told so, and nothing is doubled.
 func TestOneOfTwoCyclesWins(t *testing.T) {
-	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
-	if len(problems) > 0 {
-		t.Fatal(problems[0])
-	}
-	fail := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	m := newMill(fail, t.Cleanup, t.TempDir(), 1, topic, "")
-	fail(m.open(map[string]string{"sums": lawViews["sums"]}, 0))
+	m, fail := openLaw(t, 1, lawViews["sums"])
 	for range 100 {
 		fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)}))
 	}
@@ -97,18 +92,7 @@ func TestOneOfTwoCyclesWins(t *testing.T) {
 
 // A log that lost its first records before any cycle ran, with slices above them: the answer is over what it still has.
 func TestALogThatForgot(t *testing.T) {
-	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
-	if len(problems) > 0 {
-		t.Fatal(problems[0])
-	}
-	fail := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	m := newMill(fail, t.Cleanup, t.TempDir(), 1, topic, "")
-	fail(m.open(map[string]string{"sums": lawViews["sums"]}, 0))
+	m, fail := openLaw(t, 1, lawViews["sums"])
 	for range 10 {
 		fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)}))
 	}
@@ -128,18 +112,7 @@ func TestALogThatForgot(t *testing.T) {
 // A moment before the oldest record that Kafka still has is found in the files; a certificate whose first records are gone
 // is not answered over what is left.
 func TestMomentsOfALogThatForgot(t *testing.T) {
-	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
-	if len(problems) > 0 {
-		t.Fatal(problems[0])
-	}
-	fail := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	m := newMill(fail, t.Cleanup, t.TempDir(), 1, topic, "")
-	fail(m.open(map[string]string{"sums": lawViews["sums"]}, 0))
+	m, fail := openLaw(t, 1, lawViews["sums"])
 	second := func(n int) time.Time { return time.Date(2026, 1, 1, 0, 0, n, 0, time.UTC) }
 	send := func(n int) {
 		value := `{"k":"a","n":1,"ts":"2020-01-01"}`
@@ -176,18 +149,7 @@ func TestMomentsOfALogThatForgot(t *testing.T) {
 // A sum whose large terms cancel differs by the rounding of the large ones from one order to another: no difference. A
 // slice that holds other rows than its range is one.
 func TestWhatIsADifference(t *testing.T) {
-	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
-	if len(problems) > 0 {
-		t.Fatal(problems[0])
-	}
-	fail := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	m := newMill(fail, t.Cleanup, t.TempDir(), 2, topic, "")
-	fail(m.open(map[string]string{"sums": "SELECT k, sum(f) AS s, avg(f) AS a, sum(f) / 3 + 1 AS e, stddev(f) AS d FROM t GROUP BY k"}, 0))
+	m, fail := openLaw(t, 2, "SELECT k, sum(f) AS s, avg(f) AS a, sum(f) / 3 + 1 AS e, stddev(f) AS d FROM t GROUP BY k")
 	for _, f := range []string{"1e15", "0.1", "0.2", "-1e15", "0.3"} {
 		fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{"k":"a","ts":"2020-01-01","f":` + f + `}`)}))
 	}
@@ -222,18 +184,7 @@ func TestWhatIsADifference(t *testing.T) {
 
 // What lies on the slices' topic and is no slice of this view over this topic is passed over: the log's records stand in.
 func TestWhatIsNotToBeBelieved(t *testing.T) {
-	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
-	if len(problems) > 0 {
-		t.Fatal(problems[0])
-	}
-	fail := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	m := newMill(fail, t.Cleanup, t.TempDir(), 1, topic, "")
-	fail(m.open(map[string]string{"sums": lawViews["sums"]}, 0))
+	m, fail := openLaw(t, 1, lawViews["sums"])
 	for range 10 {
 		fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)}))
 	}

@@ -60,12 +60,11 @@ func produce(t *testing.T, p *kgo.Client, n int64) {
 	}
 }
 
-// read returns the values of a range, having checked that chunks chain and offsets lie inside.
-func read(t *testing.T, l *kafkalog.Log, r schemas.Range, o kafkalog.ReadOptions) []string {
+// chain reads a range chunk by chunk, having checked that each follows on the one before and that all reach its end.
+func chain(t *testing.T, l *kafkalog.Log, topic string, r schemas.Range, o kafkalog.ReadOptions, each func(*kafkalog.Chunk)) {
 	t.Helper()
-	reader := l.Read("flights", r, o)
+	reader := l.Read(topic, r, o)
 	defer reader.Close()
-	var out []string
 	at := r.From
 	for {
 		c, err := reader.Next(t.Context())
@@ -73,7 +72,7 @@ func read(t *testing.T, l *kafkalog.Log, r schemas.Range, o kafkalog.ReadOptions
 			if at != r.To {
 				t.Fatalf("the range %s ended at %d", r, at)
 			}
-			return out
+			return
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -82,6 +81,15 @@ func read(t *testing.T, l *kafkalog.Log, r schemas.Range, o kafkalog.ReadOptions
 			t.Fatalf("chunk %s follows on %d", c.Range, at)
 		}
 		at = c.To
+		each(c)
+		c.Release()
+	}
+}
+
+// read returns the values of a range, having checked that chunks chain and offsets lie inside.
+func read(t *testing.T, l *kafkalog.Log, r schemas.Range, o kafkalog.ReadOptions) (out []string) {
+	t.Helper()
+	chain(t, l, "flights", r, o, func(c *kafkalog.Chunk) {
 		for _, rec := range c.Records {
 			if rec.Offset < c.From || rec.Offset >= c.To || rec.Partition != r.Partition {
 				t.Fatalf("record %d of partition %d in chunk %s", rec.Offset, rec.Partition, c.Range)
@@ -91,8 +99,8 @@ func read(t *testing.T, l *kafkalog.Log, r schemas.Range, o kafkalog.ReadOptions
 			}
 			out = append(out, string(rec.Value))
 		}
-		c.Release()
-	}
+	})
+	return out
 }
 
 func TestEveryRangeIsReadExactly(t *testing.T) {

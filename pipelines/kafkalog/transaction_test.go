@@ -3,7 +3,6 @@ package kafkalog_test
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"testing"
 
@@ -18,29 +17,12 @@ import (
 // values are the records of a range read in fetches of some bytes.
 func values(t *testing.T, l *kafkalog.Log, topic string, r schemas.Range, o kafkalog.ReadOptions) (out []string) {
 	t.Helper()
-	reader := l.Read(topic, r, o)
-	defer reader.Close()
-	at := r.From
-	for {
-		c, err := reader.Next(t.Context())
-		if errors.Is(err, io.EOF) {
-			if at != r.To {
-				t.Fatalf("%s ended at %d", r, at)
-			}
-			return out
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c.From != at {
-			t.Fatalf("chunk %s follows on %d", c.Range, at)
-		}
-		at = c.To
+	chain(t, l, topic, r, o, func(c *kafkalog.Chunk) {
 		for _, rec := range c.Records {
 			out = append(out, fmt.Sprintf("%d=%s", rec.Offset, rec.Value))
 		}
-		c.Release()
-	}
+	})
+	return out
 }
 
 // readsTransactions holds that of a partition on which producers commit and abort by turns only the committed records are

@@ -68,8 +68,9 @@ func TestAViewOfSomeColumnsAndAFilter(t *testing.T) {
 	}
 }
 
-// A kernel that lives long must not keep the memory of what it has handed out.
-func TestFlushFreesItsRows(t *testing.T) {
+// kernelOf is a kernel of one view over a topic t with one field, a BIGINT.
+func kernelOf(t *testing.T, view string) *kernel.Kernel {
+	t.Helper()
 	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte("fields:\n  a: BIGINT\n"))
 	if len(problems) > 0 {
 		t.Fatal(problems[0])
@@ -79,7 +80,7 @@ func TestFlushFreesItsRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer compiler.Close()
-	v, err := compiler.Compile("v", "", "SELECT a, count(*) AS n, min(a) AS x, max(a) AS y FROM t GROUP BY a", &views.Catalog{Topics: map[string]*schemas.Topic{"t": topic}})
+	v, err := compiler.Compile("v", "", view, &views.Catalog{Topics: map[string]*schemas.Topic{"t": topic}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +88,13 @@ func TestFlushFreesItsRows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer k.Close()
+	t.Cleanup(k.Close)
+	return k
+}
+
+// A kernel that lives long must not keep the memory of what it has handed out.
+func TestFlushFreesItsRows(t *testing.T) {
+	k := kernelOf(t, "SELECT a, count(*) AS n, min(a) AS x, max(a) AS y FROM t GROUP BY a")
 	for round := range 50 {
 		for p := range int32(4) {
 			chunk := &kafkalog.Chunk{Range: schemas.Range{Partition: p}}
@@ -124,24 +131,7 @@ func TestFlushFreesItsRows(t *testing.T) {
 
 // A partition whose state could not be made whole is made again at the next chunk: no view is left out.
 func TestAPartitionThatFailedToBegin(t *testing.T) {
-	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte("fields:\n  a: BIGINT\n"))
-	if len(problems) > 0 {
-		t.Fatal(problems[0])
-	}
-	compiler, err := views.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer compiler.Close()
-	v, err := compiler.Compile("v", "", "SELECT count(*) AS n FROM t", &views.Catalog{Topics: map[string]*schemas.Topic{"t": topic}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := kernel.New(t.Context(), kernel.Spec{Topic: topic, Views: []*views.View{v}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer k.Close()
+	k := kernelOf(t, "SELECT count(*) AS n FROM t")
 	chunk := &kafkalog.Chunk{Records: []schemas.Record{{Value: []byte(`{"a":1}`)}}}
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
