@@ -107,7 +107,7 @@ func (m *mill) open(sql map[string]string, fetch int) (err error) {
 		if err != nil {
 			return err
 		}
-		if m.defs.Views[name] = v; v.Class == views.Merged {
+		if m.defs.Views[name] = v; v.Class.FromPartials() {
 			merged = append(merged, v)
 		}
 	}

@@ -98,7 +98,7 @@ func (q *question) attachView(ctx context.Context, v *views.View, part string) (
 	if part == "" {
 		q.count(p, c, raw)
 	}
-	q.sources = append(q.sources, sourceOf(v.Name, part, views.Merged, p, c))
+	q.sources = append(q.sources, sourceOf(v.Name, part, v.Class, p, c))
 	source := fmt.Sprintf("SELECT * FROM %s", schemas.QuoteIdent(state))
 	if len(c.partials) > 0 {
 		var paths []string

@@ -43,7 +43,7 @@ func (q *question) attach(ctx context.Context, t views.Table) error {
 
 // merge is the SELECT that answers a view from its partials, or from the rows themselves if it cannot be merged.
 func (q *question) merge(ctx context.Context, v *views.View, half string) (string, error) {
-	if v.Class == views.Merged {
+	if v.Class.FromPartials() {
 		state, err := q.attachView(ctx, v, half)
 		if err != nil {
 			return "", err

@@ -179,7 +179,7 @@ func openProject(dir string) (*compiled, error) {
 func (c *compiled) of(topic string) []*views.View {
 	var out []*views.View
 	for _, v := range c.views {
-		if v.Class == views.Merged && v.Topic == topic {
+		if v.Class.FromPartials() && v.Topic == topic {
 			out = append(out, v)
 		}
 	}

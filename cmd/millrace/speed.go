@@ -109,7 +109,7 @@ func (e *engine) topics(named []string) ([]string, error) {
 func (e *engine) merged(topic string) []*views.View {
 	var out []*views.View
 	for _, v := range e.catalog.views {
-		if v.Class == views.Merged && v.Topic == topic {
+		if v.Class.FromPartials() && v.Topic == topic {
 			out = append(out, v)
 		}
 	}

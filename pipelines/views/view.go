@@ -13,11 +13,15 @@ const planVersion = "1"
 // Class is how a view's answer is computed.
 type Class string
 
-// The two classes.
+// The classes.
 const (
-	Merged Class = "merged" // from partials
-	Raw    Class = "raw"    // from all rows, each time
+	Merged   Class = "merged"   // from partials
+	Sketched Class = "sketched" // from partials, some of them sketches: within a stated error, and the same for every cut
+	Raw      Class = "raw"      // from all rows, each time
 )
+
+// FromPartials says whether a view of the class has State and the plans that merge it.
+func (c Class) FromPartials() bool { return c != Raw }
 
 // Column is a name and a type in DuckDB's spelling.
 type Column struct {
