@@ -28,7 +28,6 @@ func init() {
 const (
 	bundle     = time.Second            // from one slice of a partition to the next, while records come
 	round      = 500 * time.Millisecond // the same on Flink, where a bundle begins only when the one before has been handed in
-	turnMin    = 10 * time.Millisecond  // of a round, for a partition that shares a worker with many
 	fetchWait  = 100 * time.Millisecond
 	fetchBytes = 256 << 10        // a busy topic is read in pieces of that size
 	trimEvery  = time.Minute      // old slices are dropped that often
@@ -169,9 +168,7 @@ func (in *Input) build(s beam.Scope, topicID string, ranges []schemas.Range) err
 	}
 	source := kafkaio.Options{Config: in.Log.Config(), Topic: in.Topic.Name, Ranges: ranges, Want: kernel.Want(), Bundle: bundle, MinBytes: fetchBytes, MaxWait: fetchWait}
 	if in.Engine.Remote() {
-		source.Spread = true
-		// A subtask reads its partitions one after the other in one bundle, and its slices are published when all had their turn.
-		source.Bundle = max(turnMin, round*time.Duration(min(in.Engine.Subtasks(), len(ranges)))/time.Duration(len(ranges)))
+		source.Spread, source.Bundle = true, round
 	}
 	chunks := kafkaio.Read(s, source)
 	published := beam.ParDo(s, &sliceFn{Work: work}, chunks)

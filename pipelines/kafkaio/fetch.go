@@ -76,6 +76,9 @@ type fetchers struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	once   sync.Once // for what is done when they are first kept
+
+	turn time.Duration // how long the restriction's last bundle read
+	left time.Time     // when it ended
 }
 
 // follow starts to read a restriction; life is the worker's context.

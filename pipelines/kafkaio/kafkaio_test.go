@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
@@ -193,5 +194,23 @@ func TestFollowEndsWithItsContext(t *testing.T) {
 	cancel()
 	if err := <-ended; err == nil {
 		t.Error("it ended without an error")
+	}
+}
+
+// However many restrictions a runner has given to a worker, their turns and what lies between them come to one bundle; no
+// turn is shorter than it were if one worker read them all.
+func TestRestrictionsShareABundle(t *testing.T) {
+	const bundle, all = 500 * time.Millisecond, 8
+	for sharing := 1; sharing <= all; sharing++ {
+		for _, between := range []time.Duration{0, 20 * time.Millisecond, 2 * bundle} {
+			turn := bundle / all
+			for range 50 {
+				turn = share(bundle, bundle/all, turn, time.Duration(sharing-1)*turn+between)
+			}
+			want := min(bundle, max(bundle/all, (bundle-between)/time.Duration(sharing)))
+			if off := turn - want; off.Abs() > time.Millisecond {
+				t.Errorf("%d restrictions, %s between two bundles: a turn of %s, want %s", sharing, between, turn, want)
+			}
+		}
 	}
 }

@@ -25,7 +25,7 @@ type Options struct {
 	MaxBytes int             // of one fetch; 0: kafkalog's default
 	MinBytes int             // a fetch waits for that many, 0: 1
 	MaxWait  time.Duration   // but not longer; 0: kafkalog's default
-	Bundle   time.Duration   // how long a bundle stays open; 0: 500 ms
+	Bundle   time.Duration   // how long a bundle stays open; 0: 500 ms. Restrictions that take turns in one worker share it
 	Spread   bool            // one restriction a partition, for a cluster
 }
 
@@ -47,13 +47,14 @@ func Read(s beam.Scope, o Options) beam.PCollection {
 	if o.Spread {
 		in = beam.Reshuffle(s, in)
 	}
-	return beam.ParDo(s, &readFn{Options: o, Source: rand.Uint64()}, in)
+	return beam.ParDo(s, &readFn{Options: o, Source: rand.Uint64(), Shortest: o.Bundle / time.Duration(max(1, len(sources)))}, in)
 }
 
 // readFn is the splittable DoFn.
 type readFn struct {
-	Options Options
-	Source  uint64 // another for each Read
+	Options  Options
+	Source   uint64        // another for each Read
+	Shortest time.Duration // turn of a restriction, were one worker to read them all
 
 	life context.Context // ends with the worker
 	log  *kafkalog.Log
@@ -103,7 +104,11 @@ func (fn *readFn) Setup(ctx context.Context) (err error) {
 // ProcessElement emits chunks for the length of a bundle.
 func (fn *readFn) ProcessElement(ctx context.Context, w *watermark, rt *sdf.LockRTracker, _ Restriction, emit func(beam.EventTime, *kafkalog.Chunk)) (sdf.ProcessContinuation, error) {
 	f := fn.resume(rt.GetRestriction().(Restriction))
-	over := time.NewTimer(fn.Options.Bundle)
+	turn := fn.Shortest
+	if !f.left.IsZero() {
+		turn = share(fn.Options.Bundle, fn.Shortest, f.turn, time.Since(f.left))
+	}
+	over := time.NewTimer(turn)
 	defer over.Stop()
 	latest := map[int32]int64{} // of each partition's last chunk
 	for !f.at.done() {
@@ -113,6 +118,7 @@ func (fn *readFn) ProcessElement(ctx context.Context, w *watermark, rt *sdf.Lock
 			return sdf.StopProcessing(), ctx.Err()
 		case <-over.C:
 			w.advance(latest)
+			f.turn, f.left = turn, time.Now()
 			fn.keep(f)
 			return sdf.ResumeProcessingIn(0), nil
 		case got := <-f.out:
@@ -138,6 +144,13 @@ func (fn *readFn) ProcessElement(ctx context.Context, w *watermark, rt *sdf.Lock
 	f.stop()
 	w.advance(latest)
 	return sdf.StopProcessing(), nil
+}
+
+// share is how long a restriction reads that has read for a turn and then waited for its next: so much of the bundle as it
+// had of the time since, so that the turns of all that share a worker, and what lies between them, are one bundle long. A
+// runner may give any number of restrictions to a worker.
+func share(bundle, shortest, turn, waited time.Duration) time.Duration {
+	return min(bundle, max(shortest, time.Duration(float64(bundle)*float64(turn)/float64(turn+waited))))
 }
 
 // advance moves the watermark to the least of the partitions', in whole seconds: each step costs a runner work.
