@@ -71,19 +71,11 @@ type typer func(expr string) (string, error)
 
 // reduce gives the final expression of an aggregate over the state columns that add declares. A reason says why the
 // aggregate cannot be merged.
-func (a call) reduce(order []string, typeOf typer, add func(partial, merge string) string) (final, reason string, err error) {
+func (a call) reduce(typeOf typer, add func(partial, merge string) string) (final, reason string, err error) {
 	a.name = a.plain()
-	if a.distinct && indifferent[a.name] {
-		a.distinct = false
-	}
-	if a.distinct {
-		return a.reduceDistinct(typeOf, add)
-	}
-	if _, ok := tied[a.name]; ok && len(a.args) == tied[a.name].args {
-		value, field := a.tie(order)
-		return fmt.Sprintf("struct_extract(%s, '%s')", add(value, tied[a.name].with+"(%s)"), field), "", nil
-	}
 	switch {
+	case a.distinct && len(a.args) == 2 && a.name == "min":
+		return add("min(DISTINCT "+a.args[0]+", "+a.args[1]+")"+a.where(), "list_slice(list_sort(list_distinct(flatten(list(%s)))), 1, "+a.args[1]+")"), "", nil
 	case a.name == "count_star" || a.name == "count":
 		arg := strings.Join(a.args, ", ")
 		if arg == "" {
@@ -147,31 +139,6 @@ func (a call) reduceSpread(add func(partial, merge string) string) string {
 }
 
 // reduceDistinct keeps the sorted list of the distinct values.
-func (a call) reduceDistinct(typeOf typer, add func(partial, merge string) string) (string, string, error) {
-	final, ok := map[string]string{"count": "CAST(coalesce(len(%s), 0) AS BIGINT)", "sum": "list_sum(%s)", "avg": "list_avg(%s)"}[a.name]
-	if !ok || len(a.args) != 1 {
-		return "", fmt.Sprintf("%s(DISTINCT ...) needs all rows at once", a.name), nil
-	}
-	t, err := typeOf(a.args[0])
-	if err != nil {
-		return "", "", err
-	}
-	// list_distinct holds 1 month and 30 days apart, and one NaN from another; DISTINCT does not
-	floating := strings.Contains(t, "DOUBLE") || strings.Contains(t, "FLOAT")
-	plain := t == "DOUBLE" || t == "FLOAT"
-	if strings.Contains(t, "INTERVAL") || floating && !plain {
-		return "", fmt.Sprintf("%s(DISTINCT ...) over %s needs all rows at once", a.name, t), nil
-	}
-	x := a.args[0]
-	all := "flatten(list(%[1]s) FILTER (WHERE %[1]s IS NOT NULL))"
-	merge := "list_distinct(" + all + ")"
-	if plain {
-		merge = "list_distinct(list_filter(" + all + ", lambda v: NOT isnan(v))) || list_filter(" + all + ", lambda v: isnan(v))[1:1]"
-	}
-	values := add("list_sort(list(DISTINCT "+x+")"+a.where("("+x+") IS NOT NULL")+")", "list_sort("+merge+")")
-	return fmt.Sprintf(final, values), "", nil
-}
-
 // tied are the aggregates whose answer hangs on the order of records: the one with the smallest or largest key wins.
 var tied = map[string]struct {
 	with       string // min or max over a struct whose first fields are the key

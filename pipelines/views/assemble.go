@@ -10,171 +10,244 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// wire is a State column: its type in the plans and the type it travels as.
-type wire struct {
-	name, plain, carrier string
-}
+// part is the column of State that tells the groupings of a view apart, if it has several.
+const partName = "part"
 
-func (w wire) packed(expr string) string {
-	if w.plain == w.carrier {
-		return expr
-	}
-	return "CAST(" + expr + " AS " + w.carrier + ")"
-}
+// rowsName is what a partial plan that reads the topic's rows more than once reads them from.
+const rowsName = "__millrace_rows__"
 
-// partialQuery is the SELECT of keys and states over the topic's rows.
-func (p *planner) partialQuery(source string, wires []wire) (string, error) {
-	var exprs []string
-	for _, k := range p.keys {
-		text, err := p.c.printExpr(k)
-		if err != nil {
-			return "", err
+// partialOf is the SELECT of a grouping's columns over the topic's rows in a table.
+func (p *planner) partialOf(g *grouping, source string, packed bool) (string, error) {
+	q := clone(g.from)
+	visitTables(q, func(n node) {
+		if p.isTopic(n) {
+			n["alias"], n["table_name"] = tableAlias(n), source
 		}
-		exprs = append(exprs, text)
+	})
+	if g.kept != nil {
+		return p.partialRows(g, q, packed)
 	}
-	for _, s := range p.states {
-		exprs = append(exprs, s.partial)
-	}
-	var selected []any
-	var groups, set []any
-	for i, text := range exprs {
-		name := p.columnName(i)
-		if wires != nil {
-			text = wires[i].packed(text)
+	var selected, groups, set []any
+	for i, c := range g.columns() {
+		text := c.text
+		if packed {
+			text = c.packed(text)
 		}
 		e, err := p.c.expr(text)
 		if err != nil {
 			return "", err
 		}
-		selected = append(selected, withAlias(e, name))
-		if i < len(p.keys) {
+		selected = append(selected, withAlias(e, c.name))
+		if i < len(g.keys) || g.fuse != nil && c == g.fuse.start {
 			groups = append(groups, positionNode(i+1))
-			set = append(set, json.Number(strconv.Itoa(i)))
-		}
-	}
-	q := clone(emptySelect(p.query))
-	if w := sub(p.query, "where_clause"); w != nil {
-		q["where_clause"] = p.scope.expand(w, p.aliases, false)
-	}
-	for _, t := range fromTables(sub(q, "from_table")) {
-		if str(t, "type") == "BASE_TABLE" && strings.EqualFold(str(t, "table_name"), p.view.Topic) && str(t, "schema_name") == "" {
-			t["alias"], t["table_name"] = p.alias, source
+			set = append(set, json.Number(strconv.Itoa(len(set))))
 		}
 	}
 	q["select_list"] = selected
+	if g.fuse != nil { // the time twice, once to group by
+		stop, err := p.c.expr("max(" + g.fuse.stop.text + ")")
+		if err != nil {
+			return "", err
+		}
+		if packed {
+			if stop, err = p.c.expr(g.fuse.stop.packed("max(" + g.fuse.stop.text + ")")); err != nil {
+				return "", err
+			}
+		}
+		selected[len(g.keys)+1] = withAlias(stop, g.fuse.stop.name)
+	}
 	if len(groups) > 0 {
 		q["group_expressions"], q["group_sets"] = groups, []any{set}
 	}
 	return p.c.print(q)
 }
 
-func (p *planner) columnName(i int) string {
-	if i < len(p.keys) {
-		return keyName(i)
+func (p *planner) partialRows(g *grouping, q node, packed bool) (string, error) {
+	text, err := p.c.print(q)
+	if err != nil {
+		return "", err
 	}
-	return p.states[i-len(p.keys)].name
+	var names, cols []string
+	for _, s := range g.states {
+		names = append(names, s.name)
+		if packed {
+			cols = append(cols, s.packed(s.name)+" AS "+s.name)
+		} else {
+			cols = append(cols, s.name)
+		}
+	}
+	from := "(" + text + ") AS kept(" + strings.Join(names, ", ") + ")"
+	if g.kept.first != "" {
+		from = "(SELECT * FROM " + from + g.kept.first + ")"
+	}
+	return "SELECT " + strings.Join(cols, ", ") + " FROM " + from, nil
 }
 
 // typeStates asks DuckDB for the types of keys and states, and finds their carriers.
 func (p *planner) typeStates() error {
-	text, err := p.partialQuery(p.view.Topic, nil)
-	if err != nil {
-		return err
+	v := p.view
+	if len(p.groupings) > 1 {
+		v.State = []Column{{partName, "INTEGER"}}
 	}
-	cols, err := p.c.describe(text)
-	if err != nil {
-		return blocked("its partial does not bind: " + firstLine(engineError(err).message))
-	}
-	for _, col := range cols {
-		t, err := schemas.ParseType(col.Type)
+	var keys, states []Column
+	for _, g := range p.groupings {
+		text, err := p.partialOf(g, v.Topic, false)
 		if err != nil {
-			return blocked(fmt.Sprintf("a state of type %s cannot travel between layers", col.Type))
+			return err
 		}
-		w := wire{name: col.Name, plain: col.Type, carrier: col.Type}
-		if carrier := t.Carrier().String(); carrier != t.String() {
-			w.carrier = carrier
+		cols, err := p.c.describe(text)
+		if err != nil {
+			return blocked("its partial does not bind: " + firstLine(engineError(err).message))
 		}
-		p.wires = append(p.wires, w)
-		p.view.State = append(p.view.State, Column{w.name, w.carrier})
+		for i, c := range g.columns() {
+			t, err := schemas.ParseType(cols[i].Type)
+			if err != nil {
+				return blocked(fmt.Sprintf("a state of type %s cannot travel between layers", cols[i].Type))
+			}
+			c.plain, c.carrier = cols[i].Type, cols[i].Type
+			if carrier := t.Carrier().String(); carrier != t.String() {
+				c.carrier = carrier
+			}
+			if i < len(g.keys) {
+				keys = append(keys, Column{c.name, c.carrier})
+			} else {
+				states = append(states, Column{c.name, c.carrier})
+			}
+		}
 	}
-	p.view.Keys = len(p.keys)
+	v.Keys = len(v.State) + len(keys)
+	v.State = slices.Concat(v.State, keys, states)
 	return nil
 }
 
-// unpacked is what merge and final read: the source with carriers cast back.
-func (p *planner) unpacked() string {
-	if !slices.ContainsFunc(p.wires, func(w wire) bool { return w.plain != w.carrier }) {
+// unpacked is a grouping's State with carriers cast back, as a table in FROM.
+func (p *planner) unpacked(g *grouping) string {
+	var cols []string
+	plain := len(p.groupings) == 1
+	for _, c := range g.columns() {
+		if c.plain == c.carrier {
+			cols = append(cols, c.name)
+		} else {
+			plain = false
+			cols = append(cols, "CAST("+c.name+" AS "+c.plain+") AS "+c.name)
+		}
+	}
+	if plain {
 		return sourceMark
 	}
-	var cols []string
-	for _, w := range p.wires {
-		if w.plain == w.carrier {
-			cols = append(cols, w.name)
-		} else {
-			cols = append(cols, "CAST("+w.name+" AS "+w.plain+") AS "+w.name)
-		}
+	text := "(SELECT " + strings.Join(cols, ", ") + " FROM " + sourceMark
+	if len(p.groupings) > 1 {
+		text += fmt.Sprintf(" WHERE %s = %d", partName, slices.Index(p.groupings, g))
 	}
-	return "(SELECT " + strings.Join(cols, ", ") + " FROM " + sourceMark + ")"
+	return text + ")"
 }
 
-func (p *planner) mergeSQL(packed bool) string {
+// stretched is unpacked with the islands of sessions numbered.
+func (p *planner) stretched(g *grouping) string {
+	if g.fuse != nil {
+		return g.fuse.islands(g, p.unpacked(g))
+	}
+	return p.unpacked(g)
+}
+
+// mergeOf folds a grouping's State rows, unpacked.
+func (p *planner) mergeOf(g *grouping) string { return p.fold(g, false) }
+
+func (p *planner) fold(g *grouping, packed bool) string {
 	var cols, by []string
-	for i, w := range p.wires {
-		expr := w.name
-		if i >= len(p.keys) {
-			expr = p.states[i-len(p.keys)].merge
-		} else {
-			by = append(by, w.name)
+	for i, c := range g.columns() {
+		expr := c.merge
+		switch {
+		case g.kept != nil:
+			expr = c.name
+		case i < len(g.keys):
+			expr = "part." + c.name
+			by = append(by, expr)
 		}
 		if packed {
-			expr = w.packed(expr)
+			expr = c.packed(expr)
 		}
-		cols = append(cols, expr+" AS "+w.name)
+		cols = append(cols, expr+" AS "+c.name)
 	}
-	text := "SELECT " + strings.Join(cols, ", ") + " FROM " + p.unpacked() + " AS part"
-	if len(by) > 0 {
-		text += " GROUP BY " + qualifiedList("part", by)
+	from := p.stretched(g) + " AS part"
+	if g.fuse != nil {
+		by = append(by, "part.island")
 	}
-	return text
+	if g.kept != nil && g.kept.first != "" {
+		from = "(SELECT * FROM " + from + g.kept.first + ")"
+	}
+	return "SELECT " + strings.Join(cols, ", ") + " FROM " + from + groupBy(by)
 }
 
-func qualifiedList(table string, cols []string) string {
-	out := make([]string, len(cols))
-	for i, c := range cols {
-		out[i] = table + "." + c
+// together makes one SELECT of State of what each grouping gives.
+func (p *planner) together(of func(g *grouping) (string, error)) (string, error) {
+	if len(p.groupings) == 1 {
+		return of(p.groupings[0])
 	}
-	return strings.Join(out, ", ")
+	var parts, cols []string
+	for i, g := range p.groupings {
+		text, err := of(g)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, fmt.Sprintf("(SELECT %d AS %s, * FROM (%s))", i, partName, text))
+	}
+	for _, c := range p.view.State {
+		cols = append(cols, c.Name)
+	}
+	return "SELECT " + strings.Join(cols, ", ") + " FROM (" + strings.Join(parts, " UNION ALL BY NAME ") + ")", nil
 }
 
-// printPlans fills in the plans' texts. final is the SELECT over merged State rows, whose FROM is set here.
-func (p *planner) printPlans(final node) error {
+// partialSQL reads the topic's rows once, whatever the view does with them.
+func (p *planner) partialSQL() (string, error) {
+	reads := 0
+	for _, g := range p.groupings {
+		visitTables(g.from, func(n node) {
+			if p.isTopic(n) {
+				reads++
+			}
+		})
+	}
+	source := sourceMark
+	if reads > 1 {
+		source = rowsName
+	}
+	text, err := p.together(func(g *grouping) (string, error) { return p.partialOf(g, source, true) })
+	if reads > 1 {
+		var cols []string
+		for _, c := range p.view.Wanted[p.view.Topic] {
+			cols = append(cols, quoteName(c))
+		}
+		text = "WITH " + rowsName + " AS MATERIALIZED (SELECT " + strings.Join(cols, ", ") + " FROM " + sourceMark + ") " + text
+	}
+	return text, err
+}
+
+// printPlans fills in the plans' texts.
+func (p *planner) printPlans() error {
 	var err error
 	plans := &p.view.Plans
-	if plans.Partial, err = p.partialQuery(sourceMark, p.wires); err != nil {
+	if plans.Partial, err = p.partialSQL(); err != nil {
 		return err
 	}
-	plans.Merge = p.mergeSQL(true)
-	if plans.Answer, err = p.finalOver(final, "("+p.mergeSQL(false)+")"); err != nil {
+	if plans.Merge, err = p.together(func(g *grouping) (string, error) { return p.fold(g, true), nil }); err != nil {
 		return err
 	}
-	if plans.Final = plans.Answer; len(p.keys) > 0 {
-		plans.Final, err = p.finalOver(final, p.unpacked())
-	}
+	plans.Final, err = p.finalSQL()
 	return err
 }
 
-func (p *planner) finalOver(final node, from string) (string, error) {
-	n, err := p.c.selectNode("SELECT * FROM " + from + " AS merged")
-	if err != nil {
-		return "", err
+func (p *planner) finalSQL() (string, error) {
+	text, err := p.c.print(clone(p.root))
+	for i, sql := range p.places {
+		text = strings.ReplaceAll(text, placeName(i), "("+sql()+")")
 	}
-	final["from_table"] = n["from_table"]
-	return p.c.print(clone(final))
+	return text, err
 }
 
 // check binds every plan, so that no plan of a compiled view can fail to bind later, and casts what the final plan
 // gives in another type than the SELECT.
-func (p *planner) check(final node) error {
+func (p *planner) check() error {
 	v := p.view
 	if err := p.expect("partial", v.PartialSQL(v.Topic), v.State); err != nil {
 		return err
@@ -185,17 +258,16 @@ func (p *planner) check(final node) error {
 	if err := p.expect("merge", v.MergeSQL(sourceMark), v.State); err != nil {
 		return err
 	}
-	got, err := p.c.describe(v.AnswerSQL(sourceMark))
+	got, err := p.c.describe(v.FinalSQL(sourceMark))
 	if err != nil {
 		return blocked("its final plan does not bind: " + firstLine(engineError(err).message))
 	}
 	if !slices.Equal(got, v.Columns) {
-		if err := p.castFinal(final, got); err != nil {
-			return err
-		}
+		v.Plans.Final = castColumns(v.Plans.Final, got, v.Columns)
 	}
-	if err := p.expect("answer", v.AnswerSQL(sourceMark), v.Columns); err != nil {
-		return err
+	if p.fuses() {
+		// what a session is, DuckDB has no word for: it is what the plans make of it
+		v.Plans.Raw = strings.ReplaceAll(v.Plans.Final, sourceMark, "("+strings.ReplaceAll(v.Plans.Partial, sourceMark, mark(0))+")")
 	}
 	if err := p.expect("final", v.FinalSQL(sourceMark), v.Columns); err != nil {
 		return err
@@ -204,22 +276,22 @@ func (p *planner) check(final node) error {
 	return nil
 }
 
-func (p *planner) castFinal(final node, got []Column) error {
-	for i, item := range nodes(list(final, "select_list")) {
-		if got[i].Type == p.view.Columns[i].Type {
-			continue
+func (p *planner) fuses() bool {
+	return slices.ContainsFunc(p.groupings, func(g *grouping) bool { return g.fuse != nil })
+}
+
+// castColumns gives an answer the types, and the names, that it should have.
+func castColumns(text string, got, want []Column) string {
+	var names, cols []string
+	for i, c := range want {
+		names = append(names, fmt.Sprintf("c%d", i))
+		expr := names[i]
+		if i >= len(got) || got[i].Type != c.Type {
+			expr = "CAST(" + expr + " AS " + c.Type + ")"
 		}
-		text, err := p.c.printExpr(item)
-		if err != nil {
-			return err
-		}
-		e, err := p.c.expr("CAST(" + text + " AS " + p.view.Columns[i].Type + ")")
-		if err != nil {
-			return err
-		}
-		list(final, "select_list")[i] = withAlias(e, p.view.Columns[i].Name)
+		cols = append(cols, expr+" AS "+quoteName(c.Name))
 	}
-	return p.printPlans(final)
+	return "SELECT " + strings.Join(cols, ", ") + " FROM (" + text + ") AS answer(" + strings.Join(names, ", ") + ")"
 }
 
 func (p *planner) expect(plan, text string, want []Column) error {
@@ -235,13 +307,17 @@ func (p *planner) expect(plan, text string, want []Column) error {
 
 // keyColumns says which answer columns are group keys that travel as they are.
 func (p *planner) keyColumns() {
-	if p.hidden {
+	windowed := firstWindow(p.root["select_list"]) != nil || firstWindow(p.root["qualify"]) != nil || firstWindow(p.root["modifiers"]) != nil
+	if p.top == nil || windowed || p.top.sets != nil || len(p.groupings) > 1 || slices.ContainsFunc(nodes(list(p.root, "modifiers")), func(m node) bool { return strings.HasPrefix(str(m, "type"), "LIMIT") }) {
 		return
 	}
-	for i, item := range p.items {
-		k, ok := p.keyIndex[p.scope.key(item, nil)]
-		if ok && p.wires[k].plain == p.wires[k].carrier && p.wires[k].plain == p.view.Columns[i].Type {
-			p.view.KeyColumns[p.view.Columns[i].Name] = keyName(k)
+	for i, item := range p.top.items {
+		k, ok := p.top.index[p.top.scope.key(item, nil)]
+		if !ok || k >= len(p.groupings[0].keys) {
+			continue
+		}
+		if c := p.groupings[0].keys[k]; c.plain == c.carrier && c.plain == p.view.Columns[i].Type {
+			p.view.KeyColumns[p.view.Columns[i].Name] = c.name
 		}
 	}
 }

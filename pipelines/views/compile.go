@@ -54,27 +54,31 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 		return nil, err
 	}
 	v.Definition = b.definition()
+	if err := b.settle(); err != nil {
+		return nil, err
+	}
 	if err := b.raw(); err != nil {
 		return nil, err
 	}
-	if err := b.merged(); err != nil {
-		return nil, err
+	for name := range b.topics {
+		v.Wanted[name] = b.wanted(name)
 	}
-	b.want()
-	return v, nil
+	return v, b.merged()
 }
 
 // build is one compilation under way.
 type build struct {
-	c       *Compiler
-	src     source
-	cat     *Catalog
-	view    *View
-	query   node
-	topics  map[string]*schemas.Topic // those read
-	refs    map[string]*Reference
-	rawTree node // what Plans.Raw prints
-	tied    bool // some aggregate needs the record's place in the log
+	c        *Compiler
+	src      source
+	cat      *Catalog
+	view     *View
+	query    node
+	topics   map[string]*schemas.Topic // those read
+	refs     map[string]*Reference
+	settled  node // the query, its answer fixed where SQL leaves it open
+	rawTree  node // what Plans.Raw prints
+	tied     bool // some aggregate needs the record's place in the log
+	sketched bool // some aggregate is a sketch
 }
 
 func lookup[T any](m map[string]T, name string) (string, T, bool) {
@@ -223,24 +227,21 @@ func (b *build) definition() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// want lists the columns that the plans read of each topic, in declared order. It may name one too many, never one too
+// wanted lists the columns that the plans read of a topic, in declared order. It may name one too many, never one too
 // few: every column whose name occurs in the query counts.
-func (b *build) want() {
-	used := usedNames(b.query)
-	for name, t := range b.topics {
-		cols := used.of(name, topicColumns(t))
-		if b.tied {
-			for _, s := range []string{"_partition", "_offset", "_timestamp"} {
-				if !slices.Contains(cols, s) {
-					cols = append(cols, s)
-				}
+func (b *build) wanted(name string) []string {
+	cols := usedNames(b.query).of(name, topicColumns(b.topics[name]))
+	if b.tied {
+		for _, s := range []string{"_partition", "_offset", "_timestamp"} {
+			if !slices.Contains(cols, s) {
+				cols = append(cols, s)
 			}
 		}
-		if len(cols) == 0 {
-			cols = []string{"_partition"} // count(*) alone still needs rows to count
-		}
-		b.view.Wanted[name] = cols
 	}
+	if len(cols) == 0 {
+		cols = []string{"_partition"} // count(*) alone still needs rows to count
+	}
+	return cols
 }
 
 // names is what a query mentions, in lower case.

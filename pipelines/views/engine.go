@@ -45,6 +45,9 @@ func Open() (*Compiler, error) {
 			return nil, errors.Join(engineProblem(err), c.Close())
 		}
 	}
+	if err = c.declareSession(); err != nil {
+		return nil, errors.Join(engineProblem(err), c.Close())
+	}
 	if err = c.readFunctions(); err != nil {
 		return nil, errors.Join(engineProblem(err), c.Close())
 	}

@@ -114,7 +114,7 @@ func newLaw(t *testing.T) *law {
 		if err != nil {
 			t.Fatalf("%s: %v", name[1], err)
 		}
-		if v.Class != Merged {
+		if !v.Class.FromPartials() {
 			t.Fatalf("%s: %s %v", name[1], v.Class, v.Reasons)
 		}
 		l.views = append(l.views, lawView{throughJSON(t, v), name[1], strings.HasSuffix(name[1], " ties")})

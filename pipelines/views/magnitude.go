@@ -11,12 +11,15 @@ import (
 // compared by that measure, and the raw SELECT can give it beside each such column.
 func (p *planner) magnitudes() error {
 	v := p.view
+	if p.top == nil || p.fuses() || strings.HasPrefix(v.Plans.Raw, "SELECT CAST(") {
+		return nil
+	}
 	if slices.ContainsFunc(nodes(list(p.query, "modifiers")), func(m node) bool { return str(m, "type") == "DISTINCT_MODIFIER" }) {
 		return nil // one more column would make other rows of it
 	}
 	q := clone(p.rawTree)
 	var measured []int
-	for i, item := range p.items {
+	for i, item := range p.top.items {
 		if i >= len(v.Columns) || v.Columns[i].Type != "DOUBLE" && v.Columns[i].Type != "FLOAT" || !p.hasAggregate(item) {
 			continue
 		}

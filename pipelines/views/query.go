@@ -231,7 +231,7 @@ func (a *adhoc) describe(bound bool) (*Query, error) {
 		return nil, a.src.bindProblem(err, skip, slices.Compact(cols))
 	}
 	ties := &settler{c: a.c, isTopic: func(t node) bool { return a.topics[address(t)] }}
-	if err := ties.settleTies(a.query); err != nil {
+	if err := ties.settleQuery(a.query, nil); err != nil {
 		return nil, err
 	}
 	if q.Ordered = hasOrder(a.query); q.Ordered {

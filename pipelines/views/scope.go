@@ -17,6 +17,9 @@ func (c *Compiler) newScope(sel node) (*scope, error) {
 	probe := emptySelect(sel)
 	for _, t := range fromTables(sub(sel, "from_table")) {
 		alias := tableAlias(t)
+		if alias == "" {
+			continue
+		}
 		star, err := c.expr(quoteName(alias) + ".*")
 		if err != nil {
 			return nil, err
@@ -42,10 +45,14 @@ func (c *Compiler) newScope(sel node) (*scope, error) {
 	return s, nil
 }
 
-// emptySelect is a SELECT with nothing but the FROM clause of another.
+// emptySelect is a SELECT with nothing but the FROM clause of another, and the common table expressions it may read.
 func emptySelect(sel node) node {
+	ctes := sub(sel, "cte_map")
+	if ctes == nil {
+		ctes = node{"map": []any{}}
+	}
 	return node{
-		"type": "SELECT_NODE", "modifiers": []any{}, "cte_map": node{"map": []any{}}, "select_list": []any{},
+		"type": "SELECT_NODE", "modifiers": []any{}, "cte_map": ctes, "select_list": []any{},
 		"from_table": sel["from_table"], "where_clause": nil, "group_expressions": []any{}, "group_sets": []any{},
 		"aggregate_handling": "STANDARD_HANDLING", "having": nil, "sample": nil, "qualify": nil,
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // planVersion is part of every definition hash: it changes when the State of a compiled view changes.
-const planVersion = "1"
+const planVersion = "2"
 
 // Class is how a view's answer is computed.
 type Class string
@@ -59,7 +59,6 @@ type Plans struct {
 	Partial string `json:"partial,omitempty"`
 	Merge   string `json:"merge,omitempty"`
 	Final   string `json:"final,omitempty"`
-	Answer  string `json:"answer,omitempty"`
 	Raw     string `json:"raw"`
 	// Magnitudes is Raw with more columns; see MagnitudeSQL.
 	Magnitudes string `json:"magnitudes,omitempty"`
@@ -79,12 +78,12 @@ func (v *View) PartialSQL(source string) string { return fill(v.Plans.Partial, s
 // MergeSQL reads State rows from the named table and gives State rows, one a group.
 func (v *View) MergeSQL(source string) string { return fill(v.Plans.Merge, source) }
 
-// FinalSQL reads merged State rows, one a group, from the named table and gives the answer. Over no row at all a view
+// FinalSQL reads State rows, in any number a group, from the named table and gives the answer. Over no row at all a view
 // without GROUP BY answers its one row.
 func (v *View) FinalSQL(source string) string { return fill(v.Plans.Final, source) }
 
-// AnswerSQL is FinalSQL over MergeSQL in one statement: State rows in any number a group -> the answer.
-func (v *View) AnswerSQL(source string) string { return fill(v.Plans.Answer, source) }
+// AnswerSQL is FinalSQL.
+func (v *View) AnswerSQL(source string) string { return v.FinalSQL(source) }
 
 // RawSQL is the SELECT over full tables. The map gives the tables that stand for topics and references; one that is
 // absent is read under its own name.

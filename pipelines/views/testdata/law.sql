@@ -122,3 +122,105 @@ SELECT -i AS i, count(*) FROM t GROUP BY t.i ORDER BY i;
 SELECT 'all' AS who, g, count(*), 42 FROM t GROUP BY g;
 -- casts
 SELECT CAST(avg(i) AS INTEGER) AS a, round(avg(d), 1) IS NULL AS r, sum(i)::VARCHAR || '!' AS s, b FROM t GROUP BY b;
+-- distinct of every kind
+SELECT g, count(DISTINCT iv), count(DISTINCT x), stddev(DISTINCT i % 1000), string_agg(DISTINCT s, ',' ORDER BY s), count(DISTINCT s) FILTER (b), sum(ut) FROM t GROUP BY g;
+-- distinct pairs
+SELECT count(DISTINCT (s, b)), count(DISTINCT s) FROM t;
+-- median and quantiles
+SELECT g, median(i), quantile_cont(d, 0.9), quantile_disc(s, 0.5), quantile_cont(d, [0.1, 0.5]), mad(ut), percentile_cont(0.25) WITHIN GROUP (ORDER BY d DESC) FROM t GROUP BY g;
+-- median beside a sum
+SELECT b, median(ut) FILTER (i > 0) AS m, sum(i), median(ut) FILTER (i > 0) + count(*) AS n FROM t GROUP BY b HAVING median(ut) IS NOT NULL OR count(*) > 3;
+-- median of nothing
+SELECT median(i), count(DISTINCT i), mode(s) FROM t WHERE i > 2000000000;
+-- mode ties
+SELECT g, mode(i), mode(s) FILTER (b) FROM t GROUP BY g;
+-- histogram and entropy
+SELECT g, histogram(ut), entropy(s) FROM t GROUP BY g;
+-- lists ties
+SELECT g, list(i), array_agg(s), string_agg(s, '-') FROM t GROUP BY g;
+-- lists in order ties
+SELECT g, list(i ORDER BY d DESC NULLS FIRST), string_agg(s, '-' ORDER BY i), list(s ORDER BY ts) FILTER (b), first(i ORDER BY ts), arg_max(s, i ORDER BY d) FROM t GROUP BY g;
+-- list of a distinct
+SELECT list(DISTINCT i ORDER BY i), array_agg(DISTINCT s ORDER BY s DESC) FROM t;
+-- list after a join ties
+SELECT t.b, list(r.name), count(*) FROM t JOIN r ON t.g = r.g GROUP BY t.b;
+-- sketches ties
+SELECT g, approx_count_distinct(i), approx_count_distinct(s) FILTER (b), approx_quantile(d, 0.5), approx_quantile(i, [0.1, 0.9]), approx_top_k(s, 2), approx_quantile(ts, 0.5) FROM t GROUP BY g;
+-- sketches of nothing ties
+SELECT approx_count_distinct(i), approx_quantile(d, 0.5), approx_top_k(s, 2) FROM t WHERE i > 2000000000;
+-- rollup
+SELECT g, b, sum(i), count(*), grouping(g), grouping(g, b) AS l FROM t GROUP BY ROLLUP (g, b);
+-- cube
+SELECT g, b, avg(d), count(DISTINCT s), median(ut) FROM t GROUP BY CUBE (g, b);
+-- grouping sets
+SELECT coalesce(g, '-') AS who, b, count(*) AS n FROM t GROUP BY GROUPING SETS ((g), (b), ()) HAVING count(*) > 1 ORDER BY ALL;
+-- grouping sets twice
+SELECT g, count(*) FROM t GROUP BY GROUPING SETS ((g), (g), ());
+-- window over groups
+SELECT g, count(*) AS n, sum(count(*)) OVER () AS total, rank() OVER (ORDER BY count(*) DESC) AS place, 100.0 * sum(ut) / sum(sum(ut)) OVER () AS share FROM t GROUP BY g;
+-- qualify over groups
+SELECT g, b, sum(i) AS n FROM t GROUP BY g, b QUALIFY rank() OVER (PARTITION BY b ORDER BY n DESC) <= 2;
+-- filtered rows
+SELECT g, i, d * 2 AS twice FROM t WHERE b;
+-- every column
+SELECT * FROM t WHERE i > 0;
+-- star and more
+SELECT *, i + 1 AS more FROM t WHERE NOT b;
+-- rows after a join
+SELECT t.s, r.name FROM t LEFT JOIN r USING (g);
+-- first rows ties
+SELECT s, i, ts FROM t ORDER BY i DESC NULLS LAST, d LIMIT 5 OFFSET 1;
+-- first rows by what is not shown ties
+SELECT s FROM t ORDER BY abs(l % 7), ts DESC, s, _offset LIMIT 4;
+-- sorted rows ties
+SELECT s, b, i FROM t ORDER BY ALL;
+-- unnested rows
+SELECT g, unnest(tags) AS tag FROM t;
+-- cte over rows
+WITH late AS (SELECT g, i * 2 AS i, s FROM t WHERE b), named AS (SELECT late.*, r.name FROM late JOIN r USING (g)) SELECT name, sum(i), count(DISTINCT s) FROM named GROUP BY name;
+-- cte over groups
+WITH per AS (SELECT g, b, count(*) AS n, sum(ut) AS u FROM t GROUP BY g, b) SELECT g, max(n), sum(u) / sum(n) AS mean FROM per GROUP BY g;
+-- cte twice
+WITH per AS (SELECT g, count(*) AS n FROM t GROUP BY g) SELECT a.g, a.n, (SELECT sum(n) FROM per) AS total FROM per a WHERE a.n >= (SELECT avg(n) FROM per);
+-- subquery over groups
+SELECT b, max(n) FROM (SELECT b, g, count(*) AS n FROM t GROUP BY ALL) GROUP BY b;
+-- subquery over rows
+SELECT big, count(*) FROM (SELECT CASE WHEN i > 100 THEN 'big' ELSE 'small' END AS big, ts FROM t) AS q GROUP BY big;
+-- union of rows in from
+SELECT v, count(*) FROM (SELECT g AS v FROM t UNION ALL SELECT s FROM t WHERE b) GROUP BY v;
+-- union of groups
+SELECT g AS v, count(*) AS n FROM t GROUP BY g UNION ALL SELECT s, sum(ut) FROM t GROUP BY s ORDER BY ALL;
+-- union of rows and a reference
+SELECT g FROM t WHERE b UNION ALL SELECT g FROM r;
+-- union, intersect and except
+(SELECT g FROM t WHERE b UNION SELECT s FROM t) INTERSECT SELECT g FROM t EXCEPT SELECT g FROM r;
+-- share of the whole
+SELECT g, sum(ut) / (SELECT sum(ut) FROM t) AS share, count(*) FROM t GROUP BY g;
+-- in a result
+SELECT g, count(*) AS n FROM t GROUP BY g HAVING g IN (SELECT s FROM t GROUP BY s HAVING count(*) > 1) OR n > (SELECT max(w) FROM r);
+-- results joined
+SELECT a.g, a.n, z.m, r.name FROM (SELECT g, count(*) AS n FROM t GROUP BY g) a LEFT JOIN (SELECT s, max(i) AS m FROM t GROUP BY s) z ON a.g = z.s LEFT JOIN r ON r.g = a.g;
+-- top of each group
+SELECT g, b, n FROM (SELECT g, b, count(*) AS n, row_number() OVER (PARTITION BY g ORDER BY count(*) DESC, b) AS place FROM t GROUP BY g, b) WHERE place <= 1;
+-- average of the last rows ties
+SELECT avg(ut), count(*) FROM (SELECT ut FROM t ORDER BY ts DESC, _offset, ut LIMIT 7);
+-- distinct from a cte
+WITH a AS (SELECT DISTINCT g, b FROM t) SELECT count(*) FROM a;
+-- first through a subquery ties
+SELECT g, first(i), last(s) FROM (SELECT * FROM t WHERE b) GROUP BY g;
+-- lists through a union ties
+WITH u AS (SELECT * FROM t WHERE b UNION ALL SELECT * FROM t WHERE NOT b) SELECT g, list(i), any_value(s) FROM u GROUP BY g;
+-- any value of what was reckoned ties
+SELECT k, any_value(v), count(*) FROM (SELECT g AS k, i + 1 AS v FROM t) GROUP BY k;
+-- renamed columns
+SELECT q.a, count(*) FROM t AS q(a) GROUP BY q.a;
+-- recursion over a reference
+WITH RECURSIVE n AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM n WHERE n < 3) SELECT n.n, sum(t.ut) FROM t, n GROUP BY n.n;
+-- lateral
+SELECT tag, count(*) FROM t, LATERAL (SELECT unnest(t.tags) AS tag) u GROUP BY tag;
+-- sessions ties
+SELECT g, session(tz, INTERVAL 1 DAY) AS s, count(*), sum(ut), max(tz), arg_max(s, i) FROM t GROUP BY ALL;
+-- sessions by append time ties
+SELECT session(_timestamp, INTERVAL 1 MICROSECOND) AS begun, b, count(*) AS n FROM t GROUP BY begun, b HAVING n > 1 ORDER BY ALL;
+-- session alone ties
+SELECT session(ts, INTERVAL '1 month') AS s, min(ts), max(ts), count(*) FROM t GROUP BY 1;

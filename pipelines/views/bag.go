@@ -1,0 +1,178 @@
+package views
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// bag is State for aggregates that need their arguments as they were: each different tuple of them in a group, with how
+// often it occurs. It holds the rows of a group whose arguments are NULL or that a FILTER leaves out, too, so that the
+// aggregate over the bag is the aggregate over the rows, whatever it makes of them.
+type bag struct {
+	grouping
+	mark    string // of the arguments
+	outputs []output
+	count   *column
+}
+
+// output is an aggregate over a bag.
+type output struct {
+	name, text string
+	expand     bool // tuples count as often as they occurred
+}
+
+// ordering says how an aggregate's answer hangs on the order of its rows.
+type ordering int
+
+const (
+	unordered ordering = iota
+	ofRecords          // by place in the log, where nothing else decides
+)
+
+// bags are the aggregates that are computed over a bag.
+var bags = map[string]ordering{
+	"median": unordered, "quantile": unordered, "quantile_cont": unordered, "quantile_disc": unordered, "mad": unordered,
+	"mode": unordered, "entropy": unordered, "histogram": unordered, "histogram_exact": unordered,
+	"list": ofRecords, "array_agg": ofRecords, "string_agg": ofRecords, "group_concat": ofRecords, "listagg": ofRecords,
+}
+
+// bagged gives the final expression of an aggregate that is computed over a bag, nil for one that is not.
+func (g *grouper) bagged(a call, n node) (node, error) {
+	name := a.plain()
+	orders := nodes(list(sub(n, "order_bys"), "orders"))
+	_, known := bags[name]
+	switch {
+	case a.distinct && !(indifferent[name] && len(list(n, "children")) == 1) && !(name == "min" && len(list(n, "children")) == 2):
+	case len(orders) > 0 && ofOrder[name]:
+	case len(orders) > 0 && !known:
+		n["order_bys"] = node{"type": "ORDER_MODIFIER", "orders": []any{}} // to the others it makes no difference
+		return nil, nil
+	case !known:
+		return nil, nil
+	case bags[name] == ofRecords && len(orders) == 0:
+		return nil, blocked(fmt.Sprintf("%s takes rows in the order that a subquery gives them", name))
+	}
+	if !known && !ofOrder[name] && !g.plainly(name) {
+		return nil, blocked(fmt.Sprintf("%s(DISTINCT ...) needs all rows at once", name))
+	}
+	n = clone(n)
+	b, err := g.bagOf(n)
+	if err != nil {
+		return nil, err
+	}
+	text, err := g.c.printExpr(withAlias(n, ""))
+	if err != nil {
+		return nil, err
+	}
+	o := output{name: fmt.Sprintf("b%d", g.outs), text: text, expand: !a.distinct}
+	if at := slices.IndexFunc(b.outputs, func(has output) bool { return has.text == o.text }); at >= 0 {
+		return columnRef(b.outputs[at].name), nil
+	}
+	g.outs++
+	b.outputs = append(b.outputs, o)
+	return columnRef(o.name), nil
+}
+
+// ofOrder are the aggregates whose answer hangs on the order of their rows.
+var ofOrder = map[string]bool{
+	"first": true, "last": true, "any_value": true, "arg_min": true, "arg_max": true, "arg_min_null": true, "arg_max_null": true,
+	"list": true, "array_agg": true, "string_agg": true, "group_concat": true, "listagg": true, "mode": true,
+}
+
+// plainly says whether an aggregate is a function of the values alone.
+func (g *grouper) plainly(name string) bool {
+	return g.c.aggregates[name] && !aggregateMacros[name] && !strings.HasPrefix(name, "approx_") && name != "reservoir_quantile"
+}
+
+// bagOf finds or makes the bag of an aggregate's arguments, and puts its columns in their place.
+func (g *grouper) bagOf(n node) (*bag, error) {
+	var args []node // slots
+	put := []func(node){}
+	var take func(e node, set func(node))
+	take = func(e node, set func(node)) {
+		switch {
+		case e == nil || !hasColumn(e):
+		case class(e) == "FUNCTION" && strings.EqualFold(str(e, "function_name"), "row"): // a struct without names, which cannot travel
+			for i, c := range nodes(list(e, "children")) {
+				take(c, func(to node) { list(e, "children")[i] = to })
+			}
+		default:
+			args, put = append(args, e), append(put, set)
+		}
+	}
+	for i, c := range nodes(list(n, "children")) {
+		take(c, func(e node) { list(n, "children")[i] = withAlias(e, str(c, "alias")) })
+	}
+	take(sub(n, "filter"), func(e node) { n["filter"] = e })
+	for _, o := range nodes(list(sub(n, "order_bys"), "orders")) {
+		take(sub(o, "expression"), func(e node) { o["expression"] = e })
+	}
+	texts := make([]string, len(args))
+	for i, e := range args {
+		var err error
+		if texts[i], err = g.c.printExpr(e); err != nil {
+			return nil, err
+		}
+	}
+	b, err := g.bagNamed(slices.Compact(slices.Sorted(slices.Values(texts))))
+	if err != nil {
+		return nil, err
+	}
+	column := func(text string) node {
+		i := slices.IndexFunc(b.keys[len(g.keys):], func(k *column) bool { return k.text == text })
+		return columnRef(b.keys[len(g.keys)+i].name)
+	}
+	for i, text := range texts {
+		put[i](column(text))
+	}
+	return b, nil
+}
+
+func (g *grouper) bagNamed(texts []string) (*bag, error) {
+	if g.main.fuse != nil {
+		return nil, blocked("it has sessions beside an aggregate that keeps its values")
+	}
+	mark := strings.Join(texts, "\x00")
+	for _, b := range g.bags {
+		if b.mark == mark {
+			return b, nil
+		}
+	}
+	if len(g.bags) > 0 || len(g.main.states) > 0 {
+		if seen := map[string]bool{}; slices.ContainsFunc(g.sets, func(set []int) bool {
+			k := fmt.Sprint(slices.Sorted(slices.Values(set)))
+			again := seen[k]
+			seen[k] = true
+			return again
+		}) {
+			return nil, blocked("a grouping set that is there twice is computed over all rows")
+		}
+	}
+	b := &bag{mark: mark, count: &column{name: fmt.Sprintf("s%d", g.stated), text: "count(*)"}}
+	b.count.merge = "CAST(sum(" + b.count.name + ") AS BIGINT)"
+	g.stated++
+	b.from = g.rowsOf()
+	for _, k := range g.keys {
+		text, err := g.c.printExpr(k)
+		if err != nil {
+			return nil, err
+		}
+		b.keys = append(b.keys, g.newKey(text))
+	}
+	for _, text := range texts {
+		b.keys = append(b.keys, g.newKey(text))
+	}
+	b.states = []*column{b.count}
+	g.bags = append(g.bags, b)
+	return b, nil
+}
+
+// rows is the bag's rows: once each tuple, or as often as it occurred.
+func (b *bag) rows(p *planner) string {
+	text := p.mergeOf(&b.grouping)
+	if !slices.ContainsFunc(b.outputs, func(o output) bool { return o.expand }) {
+		return "(" + text + ")"
+	}
+	return fmt.Sprintf("(SELECT *, unnest(range(%s)) AS again FROM (%s))", b.count.name, text)
+}

@@ -1,0 +1,539 @@
+package views
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// grouping is a part of State: what one GROUP BY over the topic's records comes to, or the rows of a SELECT as they are.
+type grouping struct {
+	from   node // a SELECT whose FROM, WHERE and WITH give the rows; of kept rows the SELECT itself
+	keys   []*column
+	states []*column
+	kept   *keptRows
+	fuse   *session
+}
+
+// column is a column of State.
+type column struct {
+	name           string
+	text           string // how it is computed over the topic's rows
+	merge          string // how it is computed over State; a key has none
+	plain, carrier string // its type in the plans and the type it travels as
+}
+
+func (c *column) packed(expr string) string {
+	if c.plain == c.carrier {
+		return expr
+	}
+	return "CAST(" + expr + " AS " + c.carrier + ")"
+}
+
+func (g *grouping) columns() []*column { return slices.Concat(g.keys, g.states) }
+
+func (p *planner) newKey(text string) *column {
+	p.named++
+	return &column{name: fmt.Sprintf("k%d", p.named-1), text: text}
+}
+
+// grouper makes the plans of one SELECT that groups records.
+type grouper struct {
+	*planner
+	in      []with
+	query   node // becomes the SELECT over results
+	core    node // as it was, by itself
+	scope   *scope
+	items   []node // the SELECT list with aliases put in place
+	aliases map[string]node
+	keys    []node
+	index   map[string]int // of keys
+	sets    [][]int        // indexes of keys, for GROUPING SETS and the like
+	main    *grouping
+	states  map[string]string // partial -> name
+	bags    []*bag
+	levels  []string // GROUPING(...) calls over key0, key1, ...
+}
+
+// group turns a SELECT that groups records into one over results.
+func (p *planner) group(q node, in []with) error {
+	g := &grouper{planner: p, in: in, query: q, core: standing(q, in), aliases: map[string]node{}, index: map[string]int{}, states: map[string]string{}}
+	g.main = &grouping{}
+	var err error
+	if g.scope, err = p.c.newScope(g.core); err != nil {
+		return err
+	}
+	if err = g.expandItems(); err != nil {
+		return err
+	}
+	if err = g.groups(); err != nil {
+		return err
+	}
+	g.main.from = g.rowsOf()
+	if err = g.finalSelect(); err != nil {
+		return err
+	}
+	return g.finish()
+}
+
+// rowsOf is a SELECT of nothing from the rows that are grouped.
+func (g *grouper) rowsOf() node {
+	q := clone(emptySelect(g.core))
+	if w := sub(g.core, "where_clause"); w != nil {
+		q["where_clause"] = g.scope.expand(w, g.aliases, false)
+	}
+	return q
+}
+
+// expandItems puts aliases of the SELECT list in place where later items use them.
+func (g *grouper) expandItems() error {
+	for _, item := range nodes(list(g.query, "select_list")) {
+		if class(item) == "STAR" {
+			return blocked("* selects rows as they are")
+		}
+		e := g.scope.expand(item, g.aliases, false)
+		g.items = append(g.items, e)
+		if a := strings.ToLower(str(e, "alias")); a != "" {
+			if _, taken := g.aliases[a]; !taken {
+				g.aliases[a] = withAlias(clone(e), "")
+			}
+		}
+	}
+	return nil
+}
+
+// groups finds the group keys: listed, by position, by alias, GROUP BY ALL, or all items of a SELECT DISTINCT.
+func (g *grouper) groups() error {
+	listed := nodes(list(g.core, "group_expressions"))
+	all := str(g.core, "aggregate_handling") == "FORCE_AGGREGATES" || !g.planner.aggregates(g.core)
+	if all {
+		for _, item := range g.items {
+			if !g.hasAggregate(item) && hasColumn(item) {
+				g.addKey(item)
+			}
+		}
+		if len(g.keys) == 0 && !slices.ContainsFunc(g.items, func(e node) bool { return g.hasAggregate(e) }) {
+			return blocked("it selects constants only")
+		}
+		return g.lastSession()
+	}
+	place := make([]int, len(listed))
+	for i, e := range listed {
+		if at, ok := position(e); ok && at >= 1 && at <= len(g.items) {
+			place[i] = g.addKey(g.items[at-1])
+		} else {
+			place[i] = g.addKey(g.scope.expand(e, g.aliases, false))
+		}
+	}
+	if sets := list(g.core, "group_sets"); len(sets) > 1 {
+		for _, s := range sets {
+			set := []int{}
+			for _, i := range s.([]any) {
+				set = append(set, place[integer(i)])
+			}
+			g.sets = append(g.sets, set)
+		}
+	}
+	return g.lastSession()
+}
+
+// lastSession puts a session behind the other keys.
+func (g *grouper) lastSession() error {
+	at := slices.IndexFunc(g.keys, isSession)
+	if at < 0 {
+		return nil
+	}
+	g.keys = append(slices.Delete(slices.Clone(g.keys), at, at+1), g.keys[at])
+	if slices.ContainsFunc(g.keys[:len(g.keys)-1], isSession) {
+		return blocked("two sessions in one GROUP BY are computed over all rows")
+	}
+	for i, k := range g.keys {
+		g.index[g.scope.key(k, nil)] = i
+	}
+	return g.fuse()
+}
+
+func (g *grouper) addKey(e node) int {
+	k := g.scope.key(e, nil)
+	if _, ok := g.index[k]; !ok {
+		g.index[k] = len(g.keys)
+		g.keys = append(g.keys, e)
+	}
+	return g.index[k]
+}
+
+func keyName(i int) string { return fmt.Sprintf("key%d", i) }
+
+// finalSelect turns the query into the SELECT over results.
+func (g *grouper) finalSelect() error {
+	q := g.query
+	selected := make([]node, len(g.items))
+	for i, item := range g.items {
+		name, err := g.nameOf(item, i)
+		if err != nil {
+			return err
+		}
+		e, err := g.final(item, nil)
+		if err != nil {
+			return err
+		}
+		selected[i] = withAlias(e, name)
+	}
+	for _, clause := range []string{"having", "qualify"} {
+		if h := sub(q, clause); h != nil {
+			e, err := g.final(g.scope.expand(h, g.aliases, true), nil)
+			if err != nil {
+				return err
+			}
+			q[clause] = e
+		}
+	}
+	q["select_list"], q["where_clause"], q["having"] = anys(selected), q["having"], nil
+	q["group_expressions"], q["group_sets"], q["aggregate_handling"] = []any{}, []any{}, "STANDARD_HANDLING"
+	for _, m := range nodes(list(q, "modifiers")) {
+		if str(m, "type") == "ORDER_MODIFIER" {
+			if err := g.finalOrder(m); err != nil {
+				return err
+			}
+		}
+	}
+	q["from_table"] = g.place(g.source)
+	if g.isRoot(q) {
+		g.top = g
+	}
+	return nil
+}
+
+// nameOf is the name of an output column, which other plans must not change.
+func (g *grouper) nameOf(item node, i int) (string, error) {
+	switch {
+	case g.isRoot(g.query) && len(g.items) == len(g.view.Columns):
+		return g.view.Columns[i].Name, nil
+	case str(item, "alias") != "":
+		return str(item, "alias"), nil
+	}
+	original := nodes(list(g.core, "select_list"))[i]
+	if class(original) == "COLUMN_REF" {
+		names := columnNames(original)
+		return names[len(names)-1], nil
+	}
+	return g.c.printExpr(original)
+}
+
+// finalOrder names what ORDER BY orders by: an output column by its position, anything else by its expression.
+func (g *grouper) finalOrder(m node) error {
+	var orders []any
+	for _, o := range nodes(list(m, "orders")) {
+		e := sub(o, "expression")
+		if class(e) == "STAR" {
+			orders = append(orders, ofAll(o, len(g.items))...)
+			continue
+		}
+		if _, ok := position(e); !ok {
+			var err error
+			if o["expression"], err = g.orderExpr(e); err != nil {
+				return err
+			}
+		}
+		orders = append(orders, o)
+	}
+	m["orders"] = orders
+	return nil
+}
+
+// ofAll is ORDER BY ALL written out.
+func ofAll(o node, columns int) (out []any) {
+	for i := range columns {
+		each := orderBy(i + 1)
+		each["type"], each["null_order"] = o["type"], o["null_order"]
+		out = append(out, each)
+	}
+	return out
+}
+
+func (g *grouper) orderExpr(e node) (node, error) {
+	if class(e) == "COLUMN_REF" && len(columnNames(e)) == 1 {
+		for i, item := range g.items {
+			if strings.EqualFold(str(item, "alias"), columnNames(e)[0]) {
+				return positionNode(i + 1), nil
+			}
+		}
+	}
+	e = g.scope.expand(e, g.aliases, false)
+	key := g.scope.key(e, nil)
+	for i, item := range g.items {
+		if g.scope.key(item, nil) == key {
+			return positionNode(i + 1), nil
+		}
+	}
+	return g.final(e, nil)
+}
+
+// final rewrites an expression over the topic's rows into one over results: group keys and aggregates become columns.
+func (g *grouper) final(e node, params []string) (node, error) {
+	var failed error
+	fail := func(err error) (node, bool) { failed = err; return e, true }
+	var visit func(params []string) func(n node) (node, bool)
+	visit = func(params []string) func(n node) (node, bool) {
+		return func(n node) (node, bool) {
+			if failed != nil {
+				return n, true
+			}
+			if class(n) == "" {
+				return nil, false
+			}
+			if i, ok := g.index[g.scope.key(n, params)]; ok {
+				return withAlias(columnRef(keyName(i)), str(n, "alias")), true
+			}
+			if g.isAggregate(n) {
+				r, err := g.aggregate(n)
+				if err != nil {
+					return fail(err)
+				}
+				return withAlias(r, str(n, "alias")), true
+			}
+			switch {
+			case class(n) == "COLUMN_REF":
+				if !slices.Contains(params, strings.ToLower(columnNames(n)[0])) {
+					return fail(blocked(fmt.Sprintf("column %s is used outside GROUP BY and aggregates", strings.Join(columnNames(n), "."))))
+				}
+			case class(n) == "SUBQUERY":
+				if err := g.subquery(n); err != nil {
+					return fail(err)
+				}
+				if child := sub(n, "child"); child != nil {
+					n["child"] = rewrite(child, visit(params))
+				}
+				return n, true
+			case str(n, "type") == "GROUPING_FUNCTION":
+				level, err := g.level(n)
+				if err != nil {
+					return fail(err)
+				}
+				return withAlias(level, str(n, "alias")), true
+			}
+			if more := lambdaParams(n); len(more) > 0 {
+				inner := append(slices.Clip(params), more...)
+				children(n, func(c any) any { return rewrite(c, visit(inner)) })
+				return n, true
+			}
+			return nil, false
+		}
+	}
+	out := rewrite(clone(e), visit(params))
+	return out.(node), failed
+}
+
+// subquery is of one outside an aggregate: it must bind by itself, for no record is left that it could look at.
+func (g *grouper) subquery(n node) error {
+	q := sub(sub(n, "subquery"), "node")
+	if text, err := g.c.print(standing(q, g.in)); err != nil {
+		return err
+	} else if _, err := g.c.describe(text); err != nil && !g.readsResults(q) {
+		return blocked("a subquery outside an aggregate reads the topic's row")
+	}
+	_, err := g.splitExpr(n["subquery"], g.in)
+	return err
+}
+
+func (g *grouper) readsResults(q node) bool {
+	found := false
+	visitTables(q, func(n node) {
+		w, ok := scopeOf(g.in, n)
+		found = found || ok && w.kind == results
+	})
+	return found
+}
+
+// level is a GROUPING(...) call, as a column of results.
+func (g *grouper) level(n node) (node, error) {
+	var args []string
+	for _, c := range nodes(list(n, "children")) {
+		i, ok := g.index[g.scope.key(g.scope.expand(c, g.aliases, false), nil)]
+		if !ok {
+			return nil, blocked("GROUPING of what is no group key is computed over all rows")
+		}
+		args = append(args, keyName(i))
+	}
+	call := "GROUPING(" + strings.Join(args, ", ") + ")"
+	i := slices.Index(g.levels, call)
+	if i < 0 {
+		i = len(g.levels)
+		g.levels = append(g.levels, call)
+	}
+	return columnRef(levelName(i)), nil
+}
+
+func levelName(i int) string { return fmt.Sprintf("level%d", i) }
+
+// aggregate gives the final expression of an aggregate and declares its state.
+func (g *grouper) aggregate(n node) (node, error) {
+	a, _ := aggregateCall(n)
+	if g.reads(n, g.in) {
+		return nil, g.compares()
+	}
+	if bagged, err := g.bagged(a, n); bagged != nil || err != nil {
+		return bagged, err
+	}
+	if err := g.c.printCall(&a, n); err != nil {
+		return nil, err
+	}
+	if _, ok := tied[a.plain()]; ok {
+		return nil, blocked(fmt.Sprintf("%s takes rows in the order that a subquery gives them", a.name))
+	}
+	text, reason, err := a.reduce(g.typeOf, g.addState)
+	if err != nil {
+		return nil, err
+	}
+	if reason != "" {
+		return nil, blocked(reason)
+	}
+	return g.c.expr(text)
+}
+
+func (g *grouper) addState(partial, merge string) string {
+	if name, ok := g.states[partial]; ok {
+		return name
+	}
+	name := fmt.Sprintf("s%d", g.stated)
+	g.stated++
+	g.states[partial] = name
+	g.main.states = append(g.main.states, &column{name: name, text: partial, merge: strings.ReplaceAll(strings.ReplaceAll(merge, "%[1]s", name), "%s", name)})
+	return name
+}
+
+func (g *grouper) typeOf(expr string) (string, error) {
+	e, err := g.c.expr(expr)
+	if err != nil {
+		return "", err
+	}
+	q := emptySelect(g.core)
+	q["select_list"] = []any{e}
+	text, err := g.c.print(q)
+	if err != nil {
+		return "", err
+	}
+	cols, err := g.c.describe(text)
+	if err != nil {
+		return "", blocked(fmt.Sprintf("the type of %s is not known without the whole query", expr))
+	}
+	return cols[0].Type, nil
+}
+
+// finish puts what the SELECT needs into State.
+func (g *grouper) finish() error {
+	if len(g.main.states) > 0 || len(g.bags) == 0 {
+		for i, k := range g.keys {
+			if g.main.fuse != nil && i == len(g.keys)-1 {
+				break
+			}
+			text, err := g.c.printExpr(k)
+			if err != nil {
+				return err
+			}
+			g.main.keys = append(g.main.keys, g.newKey(text))
+		}
+		g.groupings = append(g.groupings, g.main)
+	} else {
+		g.main = nil
+	}
+	for _, b := range g.bags {
+		g.groupings = append(g.groupings, &b.grouping)
+	}
+	return nil
+}
+
+// by is the GROUP BY over the columns that hold the keys; empty if there is none.
+func (g *grouper) by(columns []string) string {
+	if g.sets == nil {
+		return groupBy(columns)
+	}
+	var all []string
+	for _, set := range g.sets {
+		var each []string
+		for _, i := range set {
+			each = append(each, columns[i])
+		}
+		all = append(all, "("+strings.Join(each, ", ")+")")
+	}
+	return " GROUP BY GROUPING SETS (" + strings.Join(all, ", ") + ")"
+}
+
+func groupBy(columns []string) string {
+	if len(columns) == 0 {
+		return ""
+	}
+	return " GROUP BY " + strings.Join(columns, ", ")
+}
+
+// head is the keys and levels in the SELECT list of a part of the results, and what it is grouped by.
+func (g *grouper) head(of *grouping) (selected, by []string) {
+	for i := range g.keys {
+		if of.fuse != nil && i == len(g.keys)-1 {
+			selected, by = append(selected, of.fuse.start.merge+" AS "+keyName(i)), append(by, "part.island")
+			continue
+		}
+		by = append(by, "part."+of.keys[i].name)
+		selected = append(selected, by[i]+" AS "+keyName(i))
+	}
+	level := func(call string) string {
+		for i := range slices.Backward(g.keys) {
+			call = strings.ReplaceAll(call, keyName(i), by[i])
+		}
+		return call
+	}
+	for i, call := range g.levels {
+		selected = append(selected, level(call)+" AS "+levelName(i))
+	}
+	if g.sets != nil && len(by) > 0 {
+		selected = append(selected, "GROUPING("+strings.Join(by, ", ")+") AS level")
+	}
+	return selected, by
+}
+
+// source gives the results: the groups with their states, joined with what the bags come to.
+func (g *grouper) source() string {
+	var parts, cols []string
+	for i := range g.keys {
+		cols = append(cols, "part0."+keyName(i))
+	}
+	for i := range g.levels {
+		cols = append(cols, "part0."+levelName(i))
+	}
+	if g.main != nil {
+		selected, by := g.head(g.main)
+		for _, s := range g.main.states {
+			selected = append(selected, s.merge+" AS "+s.name)
+			cols = append(cols, "part0."+s.name)
+		}
+		parts = append(parts, "SELECT "+strings.Join(selected, ", ")+" FROM "+g.stretched(g.main)+" AS part"+g.by(by))
+	}
+	for _, b := range g.bags {
+		selected, by := g.head(&b.grouping)
+		for _, o := range b.outputs {
+			selected = append(selected, o.text+" AS "+o.name)
+			cols = append(cols, fmt.Sprintf("part%d.%s", len(parts), o.name))
+		}
+		parts = append(parts, "SELECT "+strings.Join(selected, ", ")+" FROM "+b.rows(g.planner)+" AS part"+g.by(by))
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	text := "SELECT " + strings.Join(cols, ", ") + " FROM (" + parts[0] + ") AS part0"
+	for i, part := range parts[1:] {
+		text += fmt.Sprintf(" JOIN (%s) AS part%d ON %s", part, i+1, g.same(i+1))
+	}
+	return text
+}
+
+// same is the condition that rows of the first part and of another are of one group.
+func (g *grouper) same(part int) string {
+	on := []string{"true"}
+	for k := range g.keys {
+		on = append(on, fmt.Sprintf("part0.%s IS NOT DISTINCT FROM part%d.%[1]s", keyName(k), part))
+	}
+	if g.sets != nil && len(g.keys) > 0 {
+		on = append(on, fmt.Sprintf("part0.level = part%d.level", part))
+	}
+	return strings.Join(on[min(1, len(on)-1):], " AND ")
+}

@@ -1,0 +1,307 @@
+package views
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// settler makes a query's answer one that does not hang on how rows are read or cut: it decides ties by the records' place
+// in the log, puts lists in that order, completes the ORDER BY of a LIMIT, and computes approximations by sketches that
+// come to the same however the rows are cut.
+type settler struct {
+	c        *Compiler
+	isTopic  func(fromTable node) bool // of a table that is no common table expression
+	sketches bool                      // approximations are replaced
+	used     bool                      // some aggregate reads the record's place in the log
+	sketched bool                      // some aggregate is a sketch
+}
+
+// settleQuery is of a query and all within it; in are the common table expressions in scope.
+func (s *settler) settleQuery(v any, in []with) error {
+	n, ok := v.(node)
+	if !ok || !isQuery(n) {
+		var failed error
+		children(v, func(c any) any {
+			if failed == nil {
+				failed = s.settleQuery(c, in)
+			}
+			return c
+		})
+		return failed
+	}
+	in = slices.Clip(in)
+	for _, entry := range nodes(list(sub(n, "cte_map"), "map")) {
+		if err := s.settleQuery(entry["value"], in); err != nil {
+			return err
+		}
+		in = append(in, with{name: strings.ToLower(str(entry, "key")), entry: entry})
+	}
+	for _, k := range sortedKeys(n) {
+		if k != "cte_map" {
+			if err := s.settleQuery(n[k], in); err != nil {
+				return err
+			}
+		}
+	}
+	if str(n, "type") == "SELECT_NODE" {
+		return s.settleSelect(n, in)
+	}
+	return nil
+}
+
+func (s *settler) settleSelect(sel node, in []with) error {
+	sc := settling{settler: s, sel: sel, in: in}
+	nameSubqueries(sel)
+	for _, t := range fromTables(sub(sel, "from_table")) {
+		if s.handsOn(t, in) {
+			sc.order = append(sc.order, recordOrder(tableAlias(t))...)
+		}
+	}
+	for i, item := range nodes(list(sel, "select_list")) {
+		before := encodeTree(item)
+		name := str(item, "alias")
+		if name == "" && class(item) != "STAR" {
+			var err error
+			if name, err = s.c.printExpr(item); err != nil {
+				return err
+			}
+		}
+		settled, err := sc.settle(item)
+		if err != nil {
+			return err
+		}
+		if encodeTree(settled) != before {
+			list(sel, "select_list")[i] = withAlias(settled.(node), name)
+		}
+	}
+	for _, key := range []string{"having", "modifiers", "qualify"} {
+		if sel[key] == nil {
+			continue
+		}
+		settled, err := sc.settle(sel[key])
+		if err != nil {
+			return err
+		}
+		sel[key] = settled
+	}
+	return nil
+}
+
+// nameSubqueries writes the names that DuckDB gives to subqueries in FROM without one.
+func nameSubqueries(sel node) {
+	n := 0
+	for _, t := range fromTables(sub(sel, "from_table")) {
+		if str(t, "type") == "SUBQUERY" && str(t, "alias") == "" {
+			if n++; n == 1 {
+				t["alias"] = "unnamed_subquery"
+			} else {
+				t["alias"] = fmt.Sprintf("unnamed_subquery%d", n)
+			}
+		}
+	}
+}
+
+// handsOn says whether the rows of a table in FROM are a topic's records, with their place in the log among its columns, in
+// no order but that.
+func (s *settler) handsOn(t node, in []with) bool {
+	if len(list(t, "column_name_alias")) > 0 {
+		return false
+	}
+	var q node
+	switch str(t, "type") {
+	case "BASE_TABLE":
+		w, ok := scopeOf(in, t)
+		if !ok {
+			return s.isTopic(t)
+		}
+		value := sub(w.entry, "value")
+		if len(list(value, "aliases")) > 0 {
+			return false
+		}
+		q = sub(sub(value, "query"), "node")
+		in = in[:slices.IndexFunc(in, func(o with) bool { return address(o.entry) == address(w.entry) })]
+	case "SUBQUERY":
+		q = sub(sub(t, "subquery"), "node")
+	}
+	return q != nil && s.handsOnAll(q, in)
+}
+
+func (s *settler) handsOnAll(q node, in []with) bool {
+	for _, entry := range nodes(list(sub(q, "cte_map"), "map")) {
+		in = append(slices.Clip(in), with{name: strings.ToLower(str(entry, "key")), entry: entry})
+	}
+	if len(list(q, "modifiers")) > 0 {
+		return false
+	}
+	if str(q, "type") == "SET_OPERATION_NODE" {
+		return str(q, "setop_type") == "UNION" && flag(q, "setop_all") && s.handsOnAll(sub(q, "left"), in) && s.handsOnAll(sub(q, "right"), in)
+	}
+	if str(q, "type") != "SELECT_NODE" || len(list(q, "group_expressions")) > 0 || str(q, "aggregate_handling") == "FORCE_AGGREGATES" || q["having"] != nil {
+		return false
+	}
+	from := 0
+	for _, t := range fromTables(sub(q, "from_table")) {
+		if s.handsOn(t, in) {
+			from++
+		}
+	}
+	if from != 1 {
+		return false
+	}
+	shown := map[string]bool{}
+	for _, item := range nodes(list(q, "select_list")) {
+		switch class(item) {
+		case "STAR":
+			if len(list(item, "exclude_list"))+len(list(item, "replace_list"))+len(list(item, "rename_list"))+len(list(item, "qualified_exclude_list")) == 0 && !flag(item, "columns") {
+				return true
+			}
+		case "COLUMN_REF":
+			names := columnNames(item)
+			if last := strings.ToLower(names[len(names)-1]); str(item, "alias") == "" || strings.EqualFold(str(item, "alias"), last) {
+				shown[last] = true
+			}
+		}
+	}
+	return shown["_timestamp"] && shown["_partition"] && shown["_offset"]
+}
+
+// settling is of one SELECT.
+type settling struct {
+	*settler
+	sel   node
+	in    []with
+	order []string // the place of the rows' records; empty: not to be had
+}
+
+// settle replaces aggregates in one clause, but not in the SELECTs nested in it.
+func (s settling) settle(v any) (any, error) {
+	var failed error
+	out := rewrite(v, func(n node) (node, bool) {
+		if failed != nil || isQuery(n) {
+			return n, true
+		}
+		r, err := s.settleCall(n)
+		if err != nil {
+			failed = err
+			return n, true
+		}
+		return r, r != nil
+	})
+	return out, failed
+}
+
+// settleCall gives what stands for an aggregate; nil: it stays.
+func (s settling) settleCall(n node) (node, error) {
+	a, ok := aggregateCall(n)
+	if !ok {
+		return nil, nil
+	}
+	orders := nodes(list(sub(n, "order_bys"), "orders"))
+	name := a.plain()
+	if t, ok := tied[name]; ok && len(list(n, "children")) == t.args && !a.distinct && len(orders) == 0 {
+		return s.settleTie(a, n)
+	}
+	if sketch := sketches[name]; sketch != nil && s.sketches {
+		return s.settleSketch(a, n, sketch)
+	}
+	switch {
+	case (bags[name] == ofRecords || ofOrder[name] && len(orders) > 0) && !a.distinct && len(s.order) > 0:
+		by := sub(n, "order_bys")
+		for _, o := range s.order {
+			e, err := s.c.expr(o)
+			if err != nil {
+				return nil, err
+			}
+			by["orders"] = append(list(by, "orders"), ascending(e))
+		}
+		s.used = true
+		by["orders"] = append(list(by, "orders"), ascending(withAlias(clone(list(n, "children")[0].(node)), ""))) // a join makes several rows of a record
+	case bags[name] == ofRecords && a.distinct && len(orders) == 0, name == "mode" && len(orders) == 0:
+		by := sub(n, "order_bys")
+		by["orders"] = []any{ascending(withAlias(clone(list(n, "children")[0].(node)), ""))}
+	}
+	return nil, nil
+}
+
+func ascending(e node) node {
+	return node{"type": "ORDER_DEFAULT", "null_order": "ORDER_DEFAULT", "expression": e}
+}
+
+// settleTie replaces an aggregate whose answer is the value of one row among equals.
+func (s settling) settleTie(a call, n node) (node, error) {
+	if len(s.order) == 0 && (a.plain() == "first" || a.plain() == "last") {
+		return nil, nil // the rows come from a subquery, whose order may be meant
+	}
+	s.used = s.used || len(s.order) > 0
+	if err := s.c.printCall(&a, n); err != nil {
+		return nil, err
+	}
+	value, field := a.tie(s.order)
+	settled, err := s.c.expr("struct_extract(" + value + ", '" + field + "')")
+	return withAlias(settled, str(n, "alias")), err
+}
+
+// settleSketch replaces an approximation.
+func (s settling) settleSketch(a call, n node, sketch func(call, typer) (string, string, error)) (node, error) {
+	if err := s.c.printCall(&a, n); err != nil {
+		return nil, err
+	}
+	text, reason, err := sketch(a, s.typeOf)
+	var unknown blocked
+	switch {
+	case errors.As(err, &unknown) || reason != "":
+		return nil, nil // then it is DuckDB's own, over all rows
+	case err != nil:
+		return nil, err
+	}
+	s.sketched = true
+	settled, err := s.c.expr(text)
+	return withAlias(settled, str(n, "alias")), err
+}
+
+func (s settling) typeOf(expr string) (string, error) {
+	e, err := s.c.expr(expr)
+	if err != nil {
+		return "", err
+	}
+	q := emptySelect(standing(s.sel, s.in))
+	q["select_list"] = []any{e}
+	text, err := s.c.print(q)
+	if err != nil {
+		return "", err
+	}
+	cols, err := s.c.describe(text)
+	if err != nil {
+		return "", blocked(fmt.Sprintf("the type of %s is not known without the whole query", expr))
+	}
+	return cols[0].Type, nil
+}
+
+// aggregateCall reads the name of a function call.
+func aggregateCall(n node) (call, bool) {
+	if class(n) != "FUNCTION" {
+		return call{}, false
+	}
+	return call{name: strings.ToLower(str(n, "function_name")), distinct: flag(n, "distinct")}, true
+}
+
+// printCall fills in a call's arguments and filter.
+func (c *Compiler) printCall(a *call, n node) error {
+	for _, arg := range nodes(list(n, "children")) {
+		text, err := c.printExpr(arg)
+		if err != nil {
+			return err
+		}
+		a.args = append(a.args, text)
+	}
+	if f := sub(n, "filter"); f != nil {
+		text, err := c.printExpr(f)
+		if err != nil {
+			return err
+		}
+		a.filter = text
+	}
+	return nil
+}

@@ -1,0 +1,303 @@
+package views
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// kind is what a query within a view takes from the topic.
+type kind int
+
+const (
+	reference kind = iota // nothing
+	records               // its records, each by itself: which rows come of a record does not hang on any other
+	results               // results over all records: its tree has become one over merged State
+)
+
+// with is a common table expression in scope.
+type with struct {
+	name  string // lower case
+	kind  kind
+	entry node // key and value
+}
+
+// scopeOf finds what a table's name means among the common table expressions, innermost last.
+func scopeOf(in []with, n node) (with, bool) {
+	if str(n, "schema_name") != "" || str(n, "catalog_name") != "" {
+		return with{}, false
+	}
+	for _, w := range slices.Backward(in) {
+		if w.name == strings.ToLower(str(n, "table_name")) {
+			return w, true
+		}
+	}
+	return with{}, false
+}
+
+// split goes through a query from the inside out. A SELECT that groups the topic's records, or puts them in order and
+// keeps the first, becomes one over State; whatever stands around it stays, over results. A query of kind records is left
+// as it is, for whoever reads it.
+func (p *planner) split(q node, in []with) (kind, error) {
+	t := str(q, "type")
+	if t != "SELECT_NODE" && t != "SET_OPERATION_NODE" {
+		if p.reads(q, in) {
+			return 0, blocked("recursion is computed over all rows")
+		}
+		return reference, nil
+	}
+	outer := len(in)
+	in = slices.Clip(in)
+	for _, entry := range nodes(list(sub(q, "cte_map"), "map")) {
+		w := with{name: strings.ToLower(str(entry, "key")), entry: entry}
+		if slices.ContainsFunc(in, func(o with) bool { return o.name == w.name }) && p.reads(q, in) {
+			return 0, blocked("two WITH are named " + w.name)
+		}
+		var err error
+		if w.kind, err = p.split(sub(sub(sub(entry, "value"), "query"), "node"), in); err != nil {
+			return 0, err
+		}
+		in = append(in, w)
+	}
+	k, err := p.splitBody(q, in)
+	if err != nil {
+		return 0, err
+	}
+	var kept []any
+	for _, w := range in[outer:] {
+		if w.kind == reference || w.kind == k {
+			kept = append(kept, w.entry)
+		}
+	}
+	q["cte_map"] = node{"map": kept}
+	if kept == nil {
+		q["cte_map"] = node{"map": []any{}}
+	}
+	return k, nil
+}
+
+func (p *planner) splitBody(q node, in []with) (kind, error) {
+	if str(q, "type") == "SET_OPERATION_NODE" {
+		return p.splitSides(q, in)
+	}
+	from, err := p.splitFrom(sub(q, "from_table"), in)
+	if err != nil {
+		return 0, err
+	}
+	if from == records {
+		return p.overRecords(q, in)
+	}
+	for _, clause := range []string{"select_list", "where_clause", "group_expressions", "having", "qualify", "modifiers"} {
+		k, err := p.splitExpr(q[clause], in)
+		if err != nil {
+			return 0, err
+		}
+		from = max(from, k)
+	}
+	return from, nil
+}
+
+// splitSides is UNION, INTERSECT and EXCEPT.
+func (p *planner) splitSides(q node, in []with) (kind, error) {
+	sides := []node{sub(q, "left"), sub(q, "right")}
+	kinds := make([]kind, len(sides))
+	for i, side := range sides {
+		var err error
+		if kinds[i], err = p.split(side, in); err != nil {
+			return 0, err
+		}
+	}
+	most := max(kinds[0], kinds[1])
+	if most == reference || kinds[0] == records && kinds[1] == records && p.unionAll(q) && len(list(q, "modifiers")) == 0 {
+		return most, nil
+	}
+	for i, side := range sides {
+		if kinds[i] == records {
+			if err := p.keepRows(side, in); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return results, nil
+}
+
+func (p *planner) unionAll(q node) bool {
+	return (str(q, "setop_type") == "UNION" || str(q, "setop_type") == "UNION_BY_NAME") && flag(q, "setop_all")
+}
+
+// splitExpr is of every subquery in expressions that do not look at records.
+func (p *planner) splitExpr(v any, in []with) (most kind, err error) {
+	walk(v, func(n node) bool {
+		if err != nil {
+			return false
+		}
+		if isQuery(n) {
+			var k kind
+			if k, err = p.split(n, in); err == nil && k == records {
+				k, err = results, p.keepRows(n, in)
+			}
+			most = max(most, k)
+			return false
+		}
+		return true
+	})
+	return most, err
+}
+
+// splitFrom is of a FROM clause, or a part of one.
+func (p *planner) splitFrom(n node, in []with) (kind, error) {
+	switch str(n, "type") {
+	case "BASE_TABLE":
+		if w, ok := scopeOf(in, n); ok {
+			return w.kind, nil
+		}
+		if p.isTopic(n) {
+			return records, nil
+		}
+		return reference, nil
+	case "SUBQUERY":
+		return p.split(sub(sub(n, "subquery"), "node"), in)
+	case "JOIN":
+		return p.splitJoin(n, in)
+	}
+	if p.reads(n, in) {
+		return 0, blocked(fmt.Sprintf("%s over %s is computed over all rows", strings.ReplaceAll(str(n, "type"), "_", " "), p.view.Topic))
+	}
+	return reference, nil
+}
+
+func (p *planner) splitJoin(n node, in []with) (kind, error) {
+	left, err := p.splitFrom(sub(n, "left"), in)
+	if err != nil {
+		return 0, err
+	}
+	right, err := p.splitFrom(sub(n, "right"), in)
+	if err != nil {
+		return 0, err
+	}
+	most := max(left, right)
+	switch {
+	case left == records && right == records:
+		return 0, blocked(fmt.Sprintf("it joins records of %s with each other", p.view.Topic))
+	case most == results && min(left, right) == records:
+		return 0, blocked(fmt.Sprintf("it joins records of %s with a result over all of them", p.view.Topic))
+	case most == records:
+		if p.reads(n["condition"], in) {
+			return 0, p.compares()
+		}
+		if why := keepsOthers(n, left == records, p.view.Topic); why != "" {
+			return 0, blocked(why)
+		}
+	default:
+		k, err := p.splitExpr(n["condition"], in)
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, k)
+	}
+	return most, nil
+}
+
+// keepsOthers says why the join of records, on its left or right, with a reference is not of each record by itself.
+func keepsOthers(join node, onLeft bool, topic string) string {
+	kind, ref := str(join, "join_type"), str(join, "ref_type")
+	switch {
+	case ref == "POSITIONAL":
+		return "POSITIONAL JOIN pairs rows by their place"
+	case ref == "ASOF" && !onLeft:
+		return fmt.Sprintf("ASOF JOIN with %s on the right looks at all its rows", topic)
+	case kind == "INNER" || onLeft && (kind == "LEFT" || kind == "SEMI" || kind == "ANTI") || !onLeft && kind == "RIGHT":
+		return ""
+	case kind == "OUTER":
+		kind = "FULL"
+	}
+	return kind + " JOIN keeps rows of the reference table that no record matches"
+}
+
+func (p *planner) compares() blocked {
+	return blocked(fmt.Sprintf("it compares each record of %s with a result over all of them", p.view.Topic))
+}
+
+// reads says whether a tree takes anything from the topic.
+func (p *planner) reads(v any, in []with) bool {
+	found := false
+	visitScoped(v, nil, func(n node) {
+		if w, ok := scopeOf(in, n); ok {
+			found = found || w.kind != reference
+		} else {
+			found = found || p.isTopic(n)
+		}
+	})
+	return found
+}
+
+func (p *planner) isTopic(n node) bool {
+	return str(n, "type") == "BASE_TABLE" && str(n, "schema_name") == "" && strings.EqualFold(str(n, "table_name"), p.view.Topic)
+}
+
+// overRecords is of a SELECT from records.
+func (p *planner) overRecords(q node, in []with) (kind, error) {
+	for _, clause := range []string{"where_clause", "group_expressions"} {
+		if p.reads(q[clause], in) {
+			return 0, p.compares()
+		}
+	}
+	distinct, limit := false, false
+	for _, m := range nodes(list(q, "modifiers")) {
+		switch t := str(m, "type"); {
+		case len(list(m, "distinct_on_targets")) > 0:
+			return 0, blocked("DISTINCT ON keeps one row of several, which needs all rows")
+		case t == "DISTINCT_MODIFIER":
+			distinct = true
+		case strings.HasPrefix(t, "LIMIT"):
+			limit = true
+		}
+	}
+	if p.aggregates(q) || distinct {
+		return results, p.group(q, in)
+	}
+	for _, clause := range []string{"select_list", "qualify", "modifiers"} {
+		if w := firstWindow(q[clause]); w != nil {
+			return 0, blocked(fmt.Sprintf("the window function %s(...) OVER is computed over all rows", strings.ToLower(str(w, "function_name"))))
+		}
+		if p.reads(q[clause], in) {
+			return 0, p.compares()
+		}
+	}
+	if limit {
+		return results, p.keepRows(q, in)
+	}
+	return records, nil
+}
+
+// aggregates says whether a SELECT makes groups of its rows.
+func (p *planner) aggregates(q node) bool {
+	return str(q, "aggregate_handling") == "FORCE_AGGREGATES" || len(list(q, "group_expressions")) > 0 || len(list(q, "group_sets")) > 0 ||
+		sub(q, "having") != nil || p.hasAggregate(q["select_list"]) || p.hasAggregate(q["qualify"]) || p.hasAggregate(q["modifiers"])
+}
+
+func firstWindow(v any) (found node) {
+	walk(v, func(n node) bool {
+		if found == nil && class(n) == "WINDOW" {
+			found = n
+		}
+		return found == nil && !isQuery(n)
+	})
+	return found
+}
+
+// standing is a query with every common table expression it may read written before it, so that it means the same by
+// itself.
+func standing(q node, in []with) node {
+	out := clone(q)
+	var all []any
+	for _, w := range in {
+		if w.kind != results {
+			all = append(all, cloneAny(w.entry))
+		}
+	}
+	if all != nil {
+		out["cte_map"] = node{"map": all}
+	}
+	return out
+}
