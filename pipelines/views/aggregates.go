@@ -39,14 +39,6 @@ var itself = map[string]bool{
 // indifferent are the aggregates to which DISTINCT makes no difference.
 var indifferent = map[string]bool{"min": true, "max": true, "bool_and": true, "bool_or": true, "bit_and": true, "bit_or": true}
 
-// spread are the variances: the final expression over n, mean (unused) and m2.
-var spread = map[string]string{
-	"var_pop":     "CASE WHEN %[1]s > 0 THEN %[2]s / %[1]s END",
-	"var_samp":    "CASE WHEN %[1]s > 1 THEN %[2]s / (%[1]s - 1) END",
-	"stddev_pop":  "CASE WHEN %[1]s > 0 THEN sqrt(%[2]s / %[1]s) END",
-	"stddev_samp": "CASE WHEN %[1]s > 1 THEN sqrt(%[2]s / (%[1]s - 1)) END",
-}
-
 var sameAs = map[string]string{
 	"mean": "avg", "variance": "var_samp", "stddev": "stddev_samp", "countif": "count_if",
 	"min_by": "arg_min", "argmin": "arg_min", "max_by": "arg_max", "argmax": "arg_max", "arbitrary": "first",
@@ -73,15 +65,23 @@ type typer func(expr string) (string, error)
 // aggregate cannot be merged.
 func (a call) reduce(typeOf typer, add func(partial, merge string) string) (final, reason string, err error) {
 	a.name = a.plain()
+	if final := a.reduceMacro(add); final != "" {
+		return final, "", nil
+	}
 	switch {
-	case a.distinct && len(a.args) == 2 && a.name == "min":
-		return add("min(DISTINCT "+a.args[0]+", "+a.args[1]+")"+a.where(), "list_slice(list_sort(list_distinct(flatten(list(%s)))), 1, "+a.args[1]+")"), "", nil
 	case a.name == "count_star" || a.name == "count":
 		arg := strings.Join(a.args, ", ")
 		if arg == "" {
 			arg = "*"
 		}
 		return a.count(arg, add), "", nil
+	case a.isMoment():
+		return a.reduceMoment(add), "", nil
+	case a.isRanked():
+		final, reason = a.reduceRanked(add)
+		return final, reason, nil
+	case a.name == "bitstring_agg" && len(a.args) == 3:
+		return add("bitstring_agg("+strings.Join(a.args, ", ")+")"+a.where(), "bit_or(%s)"), "", nil
 	case len(a.args) != 1:
 		return "", fmt.Sprintf("%s with %d arguments needs all rows at once", a.name, len(a.args)), nil
 	case itself[a.name]:
@@ -90,8 +90,6 @@ func (a call) reduce(typeOf typer, add func(partial, merge string) string) (fina
 		return add("count_if("+a.args[0]+")"+a.where(), "sum(%s)"), "", nil
 	case a.name == "avg":
 		return a.reduceAvg(typeOf, add)
-	case spread[a.name] != "":
-		return a.reduceSpread(add), "", nil
 	}
 	return "", fmt.Sprintf("%s needs all rows at once", a.name), nil
 }
@@ -109,6 +107,10 @@ func (a call) reduceAvg(typeOf typer, add func(partial, merge string) string) (s
 	arg := a.args[0]
 	switch {
 	case strings.HasPrefix(t, "DECIMAL") || exactSums[t]:
+	case temporal[t].micros != "":
+		return a.reduceTemporal(t, add), "", nil
+	case t == "INTERVAL":
+		return a.reduceInterval(add), "", nil
 	case doubleSums[t]:
 		arg = "CAST(" + arg + " AS DOUBLE)"
 	default:
@@ -125,20 +127,6 @@ var exactSums = map[string]bool{
 
 var doubleSums = map[string]bool{"FLOAT": true, "DOUBLE": true, "UHUGEINT": true, "BIGNUM": true}
 
-// reduceSpread keeps count, mean and the sum of squares around the mean, and merges them by Chan, Golub and LeVeque:
-// parts without a row are left out, and no large sum of squares is ever subtracted from another.
-func (a call) reduceSpread(add func(partial, merge string) string) string {
-	x := "CAST(" + a.args[0] + " AS DOUBLE)"
-	n := a.count(a.args[0], add)
-	center := "sum(%[1]s * " + n + ") / sum(" + n + ")"
-	mean := add("avg("+x+")"+a.where(), center)
-	center = fmt.Sprintf(center, mean)
-	m2 := add("var_pop("+x+")"+a.where()+" * count("+a.args[0]+")"+a.where(),
-		"list_sum(list_transform(list({'n': "+n+", 'u': "+mean+", 'q': %[1]s}) FILTER (WHERE "+n+" > 0), lambda part: part.q + part.n * pow(part.u - "+center+", 2)))")
-	return fmt.Sprintf(spread[a.name], n, m2)
-}
-
-// reduceDistinct keeps the sorted list of the distinct values.
 // tied are the aggregates whose answer hangs on the order of records: the one with the smallest or largest key wins.
 var tied = map[string]struct {
 	with       string // min or max over a struct whose first fields are the key

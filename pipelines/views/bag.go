@@ -43,7 +43,7 @@ func (g *grouper) bagged(a call, n node) (node, error) {
 	orders := nodes(list(sub(n, "order_bys"), "orders"))
 	_, known := bags[name]
 	switch {
-	case a.distinct && !(indifferent[name] && len(list(n, "children")) == 1) && !(name == "min" && len(list(n, "children")) == 2):
+	case a.distinct && !indifferent[name]:
 	case len(orders) > 0 && ofOrder[name]:
 	case len(orders) > 0 && !known:
 		n["order_bys"] = node{"type": "ORDER_MODIFIER", "orders": []any{}} // to the others it makes no difference

@@ -59,9 +59,12 @@ func (p *planner) magnitude(e node) (string, error) {
 	a, ok := aggregateCall(e)
 	switch name := a.plain(); {
 	case !ok:
-	case p.c.aggregates[a.name] && len(args) == 1 && !a.distinct:
+	case (p.c.aggregates[a.name] || aggregateMacros[a.name]) && len(args) > 0 && !a.distinct:
 		if err := p.c.printCall(&a, e); err != nil {
 			return "", err
+		}
+		if measure := a.measure(); measure != "" {
+			return measure, nil
 		}
 		x := "CAST(" + a.args[0] + " AS DOUBLE)"
 		switch {
@@ -69,10 +72,6 @@ func (p *planner) magnitude(e node) (string, error) {
 			return "sum(abs(" + x + "))" + a.where(), nil
 		case name == "avg":
 			return "avg(abs(" + x + "))" + a.where(), nil
-		case strings.HasPrefix(name, "var_"):
-			return "(2 * avg(" + x + " * " + x + ")" + a.where() + ")", nil
-		case strings.HasPrefix(name, "stddev_"):
-			return "sqrt(2 * avg(" + x + " * " + x + ")" + a.where() + ")", nil
 		}
 	case len(args) == 1 && name == "-" || name == "abs" || name == "round":
 		return p.magnitude(args[0])

@@ -27,6 +27,10 @@ func (b *build) settle() error {
 // raw makes the plan that runs the SELECT itself over all rows.
 func (b *build) raw() error {
 	q := clone(b.settled)
+	s := &settler{c: b.c, moments: true, isTopic: func(node) bool { return false }}
+	if err := s.settleQuery(q, nil); err != nil {
+		return err
+	}
 	names := append(append([]string(nil), b.view.Topics...), b.view.References...)
 	visitTables(q, func(n node) {
 		i := slices.IndexFunc(names, func(s string) bool { return strings.EqualFold(s, str(n, "table_name")) })

@@ -14,6 +14,7 @@ type settler struct {
 	c        *Compiler
 	isTopic  func(fromTable node) bool // of a table that is no common table expression
 	sketches bool                      // approximations are replaced
+	moments  bool                      // only this: aggregates that DuckDB computes with less care than the plans do become the plans' own
 	used     bool                      // some aggregate reads the record's place in the log
 	sketched bool                      // some aggregate is a sketch
 }
@@ -198,10 +199,22 @@ func (s settling) settleCall(n node) (node, error) {
 	if !ok {
 		return nil, nil
 	}
+	if s.moments {
+		return s.settleMoment(a, n)
+	}
 	orders := nodes(list(sub(n, "order_bys"), "orders"))
 	name := a.plain()
 	if t, ok := tied[name]; ok && len(list(n, "children")) == t.args && !a.distinct && len(orders) == 0 {
 		return s.settleTie(a, n)
+	}
+	if (name == "arg_min" || name == "arg_max") && len(list(n, "children")) == 3 && !a.distinct && len(orders) == 0 {
+		if err := s.c.printCall(&a, n); err != nil {
+			return nil, err
+		}
+		s.used = s.used || len(s.order) > 0
+		a.name = name
+		settled, err := s.c.expr(a.settleRanked(s.order))
+		return withAlias(settled, str(n, "alias")), err
 	}
 	if sketch := sketches[name]; sketch != nil && s.sketches {
 		return s.settleSketch(a, n, sketch)
@@ -227,6 +240,22 @@ func (s settling) settleCall(n node) (node, error) {
 
 func ascending(e node) node {
 	return node{"type": "ORDER_DEFAULT", "null_order": "ORDER_DEFAULT", "expression": e}
+}
+
+// settleMoment replaces one of momentOf.
+func (s settling) settleMoment(a call, n node) (node, error) {
+	if a.distinct {
+		return nil, nil
+	}
+	if err := s.c.printCall(&a, n); err != nil {
+		return nil, err
+	}
+	text, ok := a.settled()
+	if !ok {
+		return nil, nil
+	}
+	settled, err := s.c.expr(text)
+	return withAlias(settled, str(n, "alias")), err
 }
 
 // settleTie replaces an aggregate whose answer is the value of one row among equals.
