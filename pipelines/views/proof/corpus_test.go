@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -47,7 +48,7 @@ func readBlocks(text string) []block {
 		k := block{kind: "comment", lines: lines, text: b}
 		if m := firstLine.FindStringSubmatch(lines[0]); m != nil {
 			k.kind, k.name, k.lines = m[1], m[2], lines[1:]
-		} else if !strings.HasPrefix(b, "#") {
+		} else if slices.ContainsFunc(lines, func(l string) bool { return !strings.HasPrefix(l, "#") }) {
 			k.kind = ""
 		}
 		out = append(out, k)

@@ -67,12 +67,13 @@ func (g *ground) try(query string) error {
 	return err
 }
 
-// place gives the system columns of the row at n, which counts from 0. Rows are in append order as DuckDB reads them:
+// places gives the system columns of the record at each index from 0. Records are in append order as DuckDB reads them:
 // several have one append time, where the partition decides, and some of those one partition, where the offset does.
-const place = `CASE n % 4 WHEN 2 THEN 1 WHEN 3 THEN 2 ELSE 0 END AS _partition,
-	CASE n % 4 WHEN 0 THEN n // 4 * 2 WHEN 1 THEN n // 4 * 2 + 1 ELSE n // 4 END AS _offset,
-	make_timestamptz(1704067200000000 + n // 4 * 1000000) AS _timestamp,
-	NULL::BLOB AS _key, NULL::STRUCT(key VARCHAR, value BLOB)[] AS _headers, NULL::JSON AS _extra`
+const places = `SELECT i, CASE i % 4 WHEN 2 THEN 1 WHEN 3 THEN 2 ELSE 0 END AS _partition,
+	CASE i % 4 WHEN 0 THEN i // 4 * 2 WHEN 1 THEN i // 4 * 2 + 1 ELSE i // 4 END AS _offset,
+	make_timestamptz(1704067200000000 + i // 4 * 1000000) AS _timestamp,
+	NULL::BLOB AS _key, NULL::STRUCT(key VARCHAR, value BLOB)[] AS _headers, NULL::JSON AS _extra
+	FROM range((SELECT count(*) FROM given)) AS r(i)`
 
 // topic makes a topic's table of the rows that a SELECT gives, in their order. The SELECT gives the fields by name, and
 // may give system columns too; the others are made up.
@@ -96,8 +97,8 @@ func (g *ground) topic(t reporter, topic *schemas.Topic, rows string) {
 		}
 		columns = append(columns, fmt.Sprintf("CAST(%s.%s AS %s) AS %[2]s", from, f.Name, f.Type))
 	}
-	g.exec(t, fmt.Sprintf("CREATE OR REPLACE TABLE %s AS SELECT %s FROM (SELECT *, row_number() OVER () - 1 AS n FROM given) r JOIN (SELECT n, %s FROM range((SELECT count(*) FROM given)) AS x(n)) p USING (n) ORDER BY n",
-		schemas.QuoteIdent(topic.Name), strings.Join(columns, ", "), place))
+	g.exec(t, fmt.Sprintf("CREATE OR REPLACE TABLE %s AS SELECT %s FROM given AS r POSITIONAL JOIN (%s) AS p ORDER BY p.i",
+		schemas.QuoteIdent(topic.Name), strings.Join(columns, ", "), places))
 }
 
 // reference makes a reference's table of the rows that a SELECT gives.
