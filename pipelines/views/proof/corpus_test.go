@@ -384,7 +384,24 @@ func classText(t *testing.T, v *views.View, err error) (class, text string) {
 	return string(v.Class), text
 }
 
-// isOrdered says whether a SELECT as DuckDB prints it orders its answer, not only rows of a subquery.
-func isOrdered(sql string) bool { return ordered.MatchString(sql) }
-
-var ordered = regexp.MustCompile(`ORDER BY [^)]*$`)
+// isOrdered says whether a SELECT orders its answer, not only rows within brackets.
+func isOrdered(sql string) bool {
+	depth, quote := 0, byte(0)
+	for i := range len(sql) {
+		switch c := sql[i]; {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '\'' || c == '"':
+			quote = c
+		case c == '(' || c == '[' || c == '{':
+			depth++
+		case c == ')' || c == ']' || c == '}':
+			depth--
+		case depth == 0 && strings.HasPrefix(sql[i:], "ORDER BY "):
+			return true
+		}
+	}
+	return false
+}

@@ -76,10 +76,6 @@ func (g *ground) cut(t reporter, v *views.View, c cutting) (overParts, overMerge
 	for i, name := range v.Wanted[v.Topic] {
 		wanted[i] = schemas.QuoteIdent(name)
 	}
-	var state []string
-	for _, s := range v.State {
-		state = append(state, s.Name+" "+s.Type)
-	}
 	order := ""
 	if c.Seed > 0 {
 		order = fmt.Sprintf(" ORDER BY hash(rowid + %d)", c.Seed)
@@ -92,8 +88,7 @@ func (g *ground) cut(t reporter, v *views.View, c cutting) (overParts, overMerge
 		}
 	}
 	into := func(i int, query string) {
-		run(fmt.Sprintf("CREATE OR REPLACE TEMP TABLE state%d (%s)", i, strings.Join(state, ", ")))
-		run(fmt.Sprintf("INSERT INTO state%d %s", i, query))
+		run(fmt.Sprintf("CREATE OR REPLACE TEMP TABLE state%d AS %s", i, query))
 	}
 	for part := range c.Parts {
 		run(fmt.Sprintf("CREATE OR REPLACE TEMP VIEW chunk AS SELECT %s FROM %s WHERE %s = %d%s", strings.Join(wanted, ", "), schemas.QuoteIdent(v.Topic), c.part(), part, order))
