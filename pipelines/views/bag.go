@@ -14,6 +14,7 @@ type bag struct {
 	mark    string // of the arguments
 	outputs []output
 	count   *column
+	first   *column // place in the log of the first record; nil: nobody asks
 }
 
 // output is an aggregate over a bag.
@@ -57,6 +58,9 @@ func (g *grouper) bagged(a call, n node) (node, error) {
 		return nil, blocked(fmt.Sprintf("%s(DISTINCT ...) needs all rows at once", name))
 	}
 	n = clone(n)
+	if name == "mode" && g.byPlace(orders) {
+		return g.firstMode(n, orders)
+	}
 	b, err := g.bagOf(n)
 	if err != nil {
 		return nil, err
@@ -65,10 +69,64 @@ func (g *grouper) bagged(a call, n node) (node, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := output{name: fmt.Sprintf("b%d", g.outs), text: text, expand: !a.distinct}
-	if at := slices.IndexFunc(b.outputs, func(has output) bool { return has.text == o.text }); at >= 0 {
+	return g.output(b, text, !a.distinct)
+}
+
+// byPlace says whether an order is that of the records' place in the log, and then of the value itself.
+func (g *grouper) byPlace(orders []node) bool {
+	return len(orders) == len(handed)+1 && slices.ContainsFunc(recordNames, func(names [3]string) bool {
+		for i, name := range names {
+			at := sub(orders[i], "expression")
+			if class(at) == "FUNCTION" {
+				at = list(at, "children")[0].(node)
+			}
+			if cols := columnNames(at); len(cols) != 2 || cols[1] != name {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+var recordNames = [][3]string{{"_timestamp", "_partition", "_offset"}, [3]string(handed)}
+
+// firstMode is mode, where of values that occur equally often the one that was there first is it: the bag keeps the place
+// of the first.
+func (g *grouper) firstMode(n node, orders []node) (node, error) {
+	n["order_bys"] = node{"type": "ORDER_MODIFIER", "orders": []any{}}
+	var fields []string
+	for i := range handed {
+		text, err := g.c.printExpr(sub(orders[i], "expression"))
+		if err != nil {
+			return nil, err
+		}
+		fields = append(fields, fmt.Sprintf("'o%d': %s", i, text))
+	}
+	b, err := g.bagOf(n)
+	if err != nil {
+		return nil, err
+	}
+	if b.first == nil {
+		b.first = g.newState()
+		b.first.text, b.first.merge = "min({"+strings.Join(fields, ", ")+"})", "min("+b.first.name+")"
+		b.states = append(b.states, b.first)
+	}
+	a, _ := aggregateCall(n)
+	if err := g.c.printCall(&a, n); err != nil {
+		return nil, err
+	}
+	if g.sets != nil { // a value has several tuples there
+		return g.output(b, fmt.Sprintf("mode(%s ORDER BY %s)%s", a.args[0], b.first.name, a.where()), true)
+	}
+	return g.output(b, fmt.Sprintf("arg_min(%s, {'n': -%s, 'at': %s})%s", a.args[0], b.count.name, b.first.name, a.where(a.args[0]+" IS NOT NULL")), false)
+}
+
+// output is a column of what a bag comes to.
+func (g *grouper) output(b *bag, text string, expand bool) (node, error) {
+	if at := slices.IndexFunc(b.outputs, func(has output) bool { return has.text == text }); at >= 0 {
 		return columnRef(b.outputs[at].name), nil
 	}
+	o := output{name: fmt.Sprintf("b%d", g.outs), text: text, expand: expand}
 	g.outs++
 	b.outputs = append(b.outputs, o)
 	return columnRef(o.name), nil
@@ -137,16 +195,6 @@ func (g *grouper) bagNamed(texts []string) (*bag, error) {
 	for _, b := range g.bags {
 		if b.mark == mark {
 			return b, nil
-		}
-	}
-	if len(g.bags) > 0 || len(g.main.states) > 0 {
-		if seen := map[string]bool{}; slices.ContainsFunc(g.sets, func(set []int) bool {
-			k := fmt.Sprint(slices.Sorted(slices.Values(set)))
-			again := seen[k]
-			seen[k] = true
-			return again
-		}) {
-			return nil, blocked("a grouping set that is there twice is computed over all rows")
 		}
 	}
 	b := &bag{mark: mark, count: &column{name: fmt.Sprintf("s%d", g.stated), text: "count(*)"}}

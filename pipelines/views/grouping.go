@@ -440,7 +440,21 @@ func (g *grouper) finish() error {
 	for _, b := range g.bags {
 		g.groupings = append(g.groupings, &b.grouping)
 	}
+	if g.twice() && len(g.bags) > 0 && (g.main != nil || len(g.bags) > 1) {
+		return blocked("a grouping set that is there twice is computed over all rows")
+	}
 	return nil
+}
+
+// twice says whether one grouping set is there more than once.
+func (g *grouper) twice() bool {
+	seen := map[string]bool{}
+	return slices.ContainsFunc(g.sets, func(set []int) bool {
+		k := fmt.Sprint(slices.Compact(slices.Sorted(slices.Values(set))))
+		again := seen[k]
+		seen[k] = true
+		return again
+	})
 }
 
 // by is the GROUP BY over the columns that hold the keys; empty if there is none.

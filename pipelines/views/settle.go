@@ -55,9 +55,13 @@ func (s *settler) settleQuery(v any, in []with) error {
 func (s *settler) settleSelect(sel node, in []with) error {
 	sc := settling{settler: s, sel: sel, in: in}
 	nameSubqueries(sel)
+	takes := s.takesOrder(sel)
 	for _, t := range fromTables(sub(sel, "from_table")) {
-		if s.handsOn(t, in) {
+		switch {
+		case s.handsOn(t, in):
 			sc.order = append(sc.order, recordOrder(tableAlias(t))...)
+		case takes && s.makeHandOn(t, sel, in):
+			sc.order = append(sc.order, handedOrder(tableAlias(t))...)
 		}
 	}
 	for i, item := range nodes(list(sel, "select_list")) {
@@ -168,6 +172,108 @@ func (s *settler) handsOnAll(q node, in []with) bool {
 	return shown["_timestamp"] && shown["_partition"] && shown["_offset"]
 }
 
+// takesOrder says whether a SELECT has an aggregate whose answer hangs on the order of rows.
+func (s *settler) takesOrder(sel node) bool {
+	found := false
+	for _, clause := range []string{"select_list", "having", "qualify", "modifiers"} {
+		walk(sel[clause], func(n node) bool {
+			a, ok := aggregateCall(n)
+			found = found || ok && ofOrder[a.plain()]
+			return !found && !isQuery(n)
+		})
+	}
+	return found && !s.moments
+}
+
+// handed are the names under which a subquery that is made to hands on the place of its rows' records.
+var handed = []string{"millrace_timestamp", "millrace_partition", "millrace_offset"}
+
+func handedOrder(alias string) (out []string) {
+	for _, c := range handed {
+		out = append(out, quoteName(alias)+"."+c)
+	}
+	return out
+}
+
+// makeHandOn adds the place in the log to what a subquery in FROM selects, if its rows are a topic's records in no order
+// and nobody would see that it selects more.
+func (s *settler) makeHandOn(t, sel node, in []with) bool {
+	for _, item := range nodes(list(sel, "select_list")) {
+		if class(item) == "STAR" {
+			return false
+		}
+	}
+	if str(t, "type") == "SUBQUERY" {
+		return s.addPlace(sub(sub(t, "subquery"), "node"), in)
+	}
+	w, ok := scopeOf(in, t)
+	if str(t, "type") != "BASE_TABLE" || !ok || len(list(sub(w.entry, "value"), "aliases")) > 0 {
+		return false
+	}
+	// another reader of the common table expression might see more columns: this one gets its own copy
+	q := clone(sub(sub(sub(w.entry, "value"), "query"), "node"))
+	before := in[:slices.IndexFunc(in, func(o with) bool { return address(o.entry) == address(w.entry) })]
+	same := true // names mean there what they mean here
+	visitTables(q, func(t node) {
+		here, _ := scopeOf(in, t)
+		there, _ := scopeOf(before, t)
+		same = same && address(here.entry) == address(there.entry)
+	})
+	if !same || !s.addPlace(q, before) {
+		return false
+	}
+	alias := tableAlias(t)
+	for _, k := range []string{"schema_name", "catalog_name", "table_name", "at_clause"} {
+		delete(t, k)
+	}
+	t["type"], t["alias"], t["subquery"] = "SUBQUERY", alias, node{"node": q, "named_param_map": []any{}}
+	return true
+}
+
+func (s *settler) addPlace(q node, in []with) bool {
+	if str(q, "type") != "SELECT_NODE" || len(list(sub(q, "cte_map"), "map"))+len(list(q, "modifiers"))+len(list(q, "group_expressions")) > 0 ||
+		str(q, "aggregate_handling") == "FORCE_AGGREGATES" || q["having"] != nil || q["qualify"] != nil {
+		return false
+	}
+	var order []string
+	for _, t := range fromTables(sub(q, "from_table")) {
+		switch {
+		case s.handsOn(t, in):
+			order = append(order, recordOrder(tableAlias(t))...)
+		case s.makeHandOn(t, q, in):
+			order = append(order, handedOrder(tableAlias(t))...)
+		}
+	}
+	for _, item := range nodes(list(q, "select_list")) {
+		if s.aggregated(item) {
+			return false
+		}
+	}
+	if len(order) != len(handed) {
+		return false
+	}
+	for i, o := range order {
+		e, err := s.c.expr(o)
+		if err != nil {
+			return false
+		}
+		q["select_list"] = append(list(q, "select_list"), withAlias(e, handed[i]))
+	}
+	s.used = true
+	return true
+}
+
+// aggregated says whether an expression makes one row of many.
+func (s *settler) aggregated(e node) bool {
+	found := false
+	walk(e, func(n node) bool {
+		name := strings.ToLower(str(n, "function_name"))
+		found = found || class(n) == "FUNCTION" && (s.c.aggregates[name] || aggregateMacros[name])
+		return !found && !isQuery(n)
+	})
+	return found
+}
+
 // settling is of one SELECT.
 type settling struct {
 	*settler
@@ -220,7 +326,7 @@ func (s settling) settleCall(n node) (node, error) {
 		return s.settleSketch(a, n, sketch)
 	}
 	switch {
-	case (bags[name] == ofRecords || ofOrder[name] && len(orders) > 0) && !a.distinct && len(s.order) > 0:
+	case (bags[name] == ofRecords || name == "mode" || ofOrder[name] && len(orders) > 0) && !a.distinct && len(s.order) > 0:
 		by := sub(n, "order_bys")
 		for _, o := range s.order {
 			e, err := s.c.expr(o)

@@ -224,3 +224,11 @@ SELECT g, session(tz, INTERVAL 1 DAY) AS s, count(*), sum(ut), max(tz), arg_max(
 SELECT session(_timestamp, INTERVAL 1 MICROSECOND) AS begun, b, count(*) AS n FROM t GROUP BY begun, b HAVING n > 1 ORDER BY ALL;
 -- session alone ties
 SELECT session(ts, INTERVAL '1 month') AS s, min(ts), max(ts), count(*) FROM t GROUP BY 1;
+-- ties through what was reckoned ties
+SELECT k, first(v), arg_max(k, v), list(v), mode(v), min(n) FROM (SELECT g AS k, i % 3 AS v, ut AS n FROM t WHERE b) GROUP BY k;
+-- ties through a cte ties
+WITH q AS (SELECT g AS k, ut % 3 AS v FROM t), z AS (SELECT k, v + 1 AS v FROM q) SELECT k, arg_min(v, v % 2), last(v), string_agg(v, '') FROM z GROUP BY k;
+-- mode under a rollup ties
+SELECT g, b, mode(i), mode(s) FILTER (b) FROM t GROUP BY ROLLUP (g, b);
+-- mode in several ways ties
+SELECT g, mode(i), mode(i) FILTER (b), mode(DISTINCT s), count(DISTINCT i), median(i) FROM t GROUP BY g;
