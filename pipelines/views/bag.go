@@ -65,11 +65,30 @@ func (g *grouper) bagged(a call, n node) (node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if text := g.counted(n, b); text != "" {
+		return g.output(b, text, false)
+	}
 	text, err := g.c.printExpr(withAlias(n, ""))
 	if err != nil {
 		return nil, err
 	}
 	return g.output(b, text, !a.distinct)
+}
+
+// counted is an aggregate that needs no more than how often each value occurred; empty for the others.
+func (g *grouper) counted(n node, b *bag) string {
+	a, _ := aggregateCall(n)
+	if a.distinct || g.sets != nil || len(list(n, "children")) != 1 || g.c.printCall(&a, n) != nil {
+		return ""
+	}
+	switch x, often := a.args[0], b.count.name; a.name {
+	case "histogram":
+		return fmt.Sprintf("map_from_entries(list({'key': %s, 'value': CAST(%s AS UBIGINT)} ORDER BY %[1]s)%[3]s)", x, often, a.where(x+" IS NOT NULL"))
+	case "entropy":
+		where := a.where(x + " IS NOT NULL")
+		return fmt.Sprintf("coalesce(log2(sum(%[1]s)%[2]s) - sum(%[1]s * log2(%[1]s))%[2]s / sum(%[1]s)%[2]s, 0.0)", often, where)
+	}
+	return ""
 }
 
 // byPlace says whether an order is that of the records' place in the log, and then of the value itself.
@@ -217,10 +236,10 @@ func (g *grouper) bagNamed(texts []string) (*bag, error) {
 }
 
 // rows is the bag's rows: once each tuple, or as often as it occurred.
-func (b *bag) rows(p *planner) string {
+func (b *bag) rows(p *planner, expand bool) string {
 	text := p.mergeOf(&b.grouping)
-	if !slices.ContainsFunc(b.outputs, func(o output) bool { return o.expand }) {
-		return "(" + text + ")"
+	if !expand {
+		return "(SELECT * FROM (" + text + ") WHERE " + b.count.name + " > 0)" // over no row, a bag without keys holds nothing
 	}
 	return fmt.Sprintf("(SELECT *, unnest(range(%s)) AS again FROM (%s))", b.count.name, text)
 }

@@ -440,7 +440,7 @@ func (g *grouper) finish() error {
 	for _, b := range g.bags {
 		g.groupings = append(g.groupings, &b.grouping)
 	}
-	if g.twice() && len(g.bags) > 0 && (g.main != nil || len(g.bags) > 1) {
+	if g.twice() && len(g.bags) > 0 {
 		return blocked("a grouping set that is there twice is computed over all rows")
 	}
 	return nil
@@ -523,12 +523,20 @@ func (g *grouper) source() string {
 		parts = append(parts, "SELECT "+strings.Join(selected, ", ")+" FROM "+g.stretched(g.main)+" AS part"+g.by(by))
 	}
 	for _, b := range g.bags {
-		selected, by := g.head(&b.grouping)
-		for _, o := range b.outputs {
-			selected = append(selected, o.text+" AS "+o.name)
-			cols = append(cols, fmt.Sprintf("part%d.%s", len(parts), o.name))
+		for _, expand := range []bool{false, true} {
+			selected, by := g.head(&b.grouping)
+			some := false
+			for _, o := range b.outputs {
+				if o.expand == expand {
+					some = true
+					selected = append(selected, o.text+" AS "+o.name)
+					cols = append(cols, fmt.Sprintf("part%d.%s", len(parts), o.name))
+				}
+			}
+			if some {
+				parts = append(parts, "SELECT "+strings.Join(selected, ", ")+" FROM "+b.rows(g.planner, expand)+" AS part"+g.by(by))
+			}
 		}
-		parts = append(parts, "SELECT "+strings.Join(selected, ", ")+" FROM "+b.rows(g.planner)+" AS part"+g.by(by))
 	}
 	if len(parts) == 1 {
 		return parts[0]

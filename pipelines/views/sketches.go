@@ -24,7 +24,7 @@ const hashesKept = 2048
 func smallestHashes(a call, _ typer) (text, reason string, err error) {
 	x := "(" + a.args[0] + ")"
 	kept := fmt.Sprintf("min(DISTINCT hash(%s), %d)%s", x, hashesKept, a.where(x+" IS NOT NULL"))
-	return fmt.Sprintf("(CASE WHEN len(%s) < %d THEN len(%[1]s) WHEN len(%[1]s) = %[2]d THEN CAST(round(%d / (list_extract(%[1]s, %[2]d) / 18446744073709551616.0::DOUBLE)) AS BIGINT) ELSE 0 END)",
+	return fmt.Sprintf("(CASE WHEN len(%[1]s) < %[2]d THEN len(%[1]s) WHEN len(%[1]s) = %[2]d THEN CAST(round(%[3]d / (list_extract(%[1]s, %[2]d) / 18446744073709551616.0::DOUBLE)) AS BIGINT) ELSE 0 END)",
 		kept, hashesKept, hashesKept-1), "", nil
 }
 
@@ -60,7 +60,7 @@ func logarithmicSteps(a call, typeOf typer) (text, reason string, err error) {
 		return "", "", err
 	}
 	x := "CAST(" + a.args[0] + " AS DOUBLE)"
-	step := fmt.Sprintf("CASE WHEN %s = 0 THEN 0 WHEN isnan(%[1]s) THEN %d WHEN isinf(%[1]s) THEN CAST(sign(%[1]s) AS INTEGER) * %d ELSE CAST(sign(%[1]s) * (ceil(ln(abs(%[1]s)) / %v) + %d) AS INTEGER) END",
+	step := fmt.Sprintf("CASE WHEN %[1]s = 0 THEN 0 WHEN isnan(%[1]s) THEN %[2]d WHEN isinf(%[1]s) THEN CAST(sign(%[1]s) AS INTEGER) * %[3]d ELSE CAST(sign(%[1]s) * (ceil(ln(abs(%[1]s)) / %[4]v) + %[5]d) AS INTEGER) END",
 		x, stepNaN, stepInfinity, math.Log(stepRatio), stepZero)
 	value := fmt.Sprintf("CASE WHEN %%[1]s IS NULL OR %%[1]s = 0 THEN 0 * CAST(%%[1]s AS DOUBLE) WHEN %%[1]s = %d THEN 'nan'::DOUBLE WHEN abs(%%[1]s) = %d THEN sign(%%[1]s) * 'inf'::DOUBLE ELSE sign(%%[1]s) * pow(%v, abs(%%[1]s) - %d) * %v END",
 		stepNaN, stepInfinity, stepRatio, stepZero, 2/(stepRatio+1))

@@ -135,7 +135,9 @@ SELECT median(i), count(DISTINCT i), mode(s) FROM t WHERE i > 2000000000;
 -- mode ties
 SELECT g, mode(i), mode(s) FILTER (b) FROM t GROUP BY g;
 -- histogram and entropy
-SELECT g, histogram(ut), entropy(s) FROM t GROUP BY g;
+SELECT g, histogram(ut), entropy(s), entropy(ut % 2) FILTER (i > 7), histogram(s) FILTER (b) FROM t GROUP BY g;
+-- bag counted and spread out
+SELECT g, median(ut), histogram(ut), count(DISTINCT ut), entropy(ut) FROM t GROUP BY g;
 -- lists ties
 SELECT g, list(i), array_agg(s), string_agg(s, '-') FROM t GROUP BY g;
 -- lists in order ties
