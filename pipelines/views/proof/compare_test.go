@@ -27,7 +27,7 @@ var number = regexp.MustCompile(`-?(\d+\.?\d*(e[+-]?\d+)?|inf|nan)`)
 func (m measure) sameNumber(a, b string) bool {
 	x, err1 := strconv.ParseFloat(a, 64)
 	y, err2 := strconv.ParseFloat(b, 64)
-	if a == b || err1 != nil || err2 != nil {
+	if a == b || err1 != nil || err2 != nil || math.IsInf(x, 0) || math.IsInf(y, 0) {
 		return a == b
 	}
 	return math.Abs(x-y) <= m.relative*max(math.Abs(x), math.Abs(y))+m.absolute

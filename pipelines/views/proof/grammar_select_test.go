@@ -9,7 +9,7 @@ import (
 // form is a way to call an aggregate: $any, $more, $num, $int, $bool and $text stand for arguments.
 type form struct {
 	sql, kind string // kind $any or $num: that of the argument
-	only      string // records: it hangs on their order; rounds: its answer does
+	only      string // records: it hangs on their order; rounds: its answer does; settled: SQL leaves it open
 }
 
 var forms = []form{
@@ -19,7 +19,7 @@ var forms = []form{
 	{"bool_and($bool)", "bool", ""}, {"bool_or($bool)", "bool", ""}, {"count_if($bool)", "int", ""},
 	{"bit_and($int)", "int", ""}, {"bit_or($int)", "int", ""}, {"bit_xor($int)", "int", ""}, {"product($int)", "inexact", "rounds"},
 	{"first($any)", "$any", "records"}, {"last($any)", "$any", "records"}, {"any_value($any)", "$any", "records"},
-	{"arg_min($any, $more)", "$any", "records"}, {"arg_max($any, $more)", "$any", "records"}, {"mode($any)", "$any", "records"},
+	{"arg_min($any, $more)", "$any", "records"}, {"arg_max($any, $more)", "$any", "records"}, {"mode($any)", "$any", "settled"}, {"approx_count_distinct($any)", "int", "settled"}, {"approx_top_k($any, 2)", "other", "settled"},
 	{"list($any)", "other", "records"}, {"string_agg($text, ',')", "text", "records"},
 	{"list($num ORDER BY $num)", "other", ""}, {"list($text ORDER BY $text DESC)", "other", ""}, {"list(DISTINCT $any ORDER BY $any)", "other", ""}, {"string_agg($text, ';' ORDER BY $text)", "text", ""},
 	{"histogram($int)", "other", ""}, {"median($int)", "inexact", ""}, {"quantile_disc($num, 0.3)", "$num", ""}, {"entropy($any)", "inexact", "rounds"},
@@ -64,6 +64,7 @@ func (w *writer) call(r rows) column {
 		}
 	}
 	f := fit[w.n(len(fit))]
+	w.settled = w.settled || f.only == "settled"
 	kind := f.kind
 	for _, arg := range []struct {
 		name string

@@ -61,6 +61,8 @@ func (r rows) of(kinds ...string) []column {
 type writer struct {
 	t     *rapid.T
 	exact bool // it draws no aggregate that rounds
+
+	settled bool // it drew an aggregate whose answer SQL leaves open: the raw plan settles it
 }
 
 func (w *writer) n(n int) int { return rapid.IntRange(0, n-1).Draw(w.t, "pick") }
@@ -157,7 +159,7 @@ func (w *writer) nested(r rows) rows {
 
 // projection makes a SELECT of some columns and computed ones.
 func (w *writer) projection(r rows) rows {
-	out := rows{with: r.with}
+	out := rows{with: r.with, records: r.records}
 	var selected []string
 	for n := range 2 + w.n(5) {
 		c := w.column(r)
@@ -199,6 +201,7 @@ func (w *writer) groups() rows {
 		out.from += " WHERE " + r.where
 	}
 	out.from += " GROUP BY " + strings.Join(by, ", ")
+	w.settled = w.settled || inner.settled
 	return out
 }
 
