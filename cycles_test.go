@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -88,6 +89,49 @@ func TestOneOfTwoCyclesWins(t *testing.T) {
 		t.Error("nobody won")
 	}
 	fail(m.check(t.Context(), nil))
+}
+
+// An answer as of offsets within a folded partial is made of the parts it was folded of, and of records only where no part
+// ends; with the parts gone it is made of records.
+func TestAsOfOffsetsWithinAFold(t *testing.T) {
+	m, fail := openLaw(t, 1, lawViews["sums"])
+	m.cycle.FoldAt = 2
+	for range 4 {
+		for range 10 {
+			fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)}))
+		}
+		_, err := m.cycle.Cycle(t.Context())
+		fail(err)
+	}
+	for range 2 {
+		_, err := m.cycle.Cycle(t.Context())
+		fail(err)
+	}
+	explain := func(to int64) string {
+		asOf := &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": {0: to}}}
+		fail(m.check(t.Context(), asOf))
+		e, err := m.server.Explain(t.Context(), serving.Request{SQL: "SELECT * FROM sums", AsOf: asOf})
+		fail(err)
+		return fmt.Sprint(e.Sources[0].Partials, e.Sources[0].Files)
+	}
+	for to, want := range map[int64]string{40: "1 []", 30: "2 []", 20: "1 []", 13: "1 [0@[10,13)]", 7: "0 [0@[0,7)]", 0: "0 []"} {
+		if got := explain(to); got != want {
+			t.Errorf("as of offset %d: partials and records %s, want %s", to, got, want)
+		}
+	}
+	files, err := m.cycle.Store.List(t.Context(), "topics/")
+	fail(err)
+	for _, f := range files {
+		if strings.Contains(f.Name, "/partials/") && !strings.Contains(f.Name, "-00000000000000000040") {
+			fail(m.cycle.Store.Delete(t.Context(), f.Name))
+		}
+	}
+	if got := explain(30); got != "0 [0@[0,30)]" {
+		t.Errorf("without parts: partials and records %s", got)
+	}
+	if f, err := m.cycle.Fsck(t.Context()); err != nil || len(f.Damage)+len(f.Orphans) > 0 {
+		t.Errorf("fsck without parts: %+v, %v", f, err)
+	}
 }
 
 // A log that lost its first records before any cycle ran, with slices above them: the answer is over what it still has.

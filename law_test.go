@@ -101,6 +101,7 @@ func TestTheLaw(t *testing.T) {
 		t.Fatal(problems[0])
 	}
 	var used serving.Layers
+	folded := 0
 	rapid.Check(t, func(t *rapid.T) {
 		l := &law{T: t, ctx: context.Background()}
 		dir, err := os.MkdirTemp("", "millrace-law-")
@@ -108,10 +109,10 @@ func TestTheLaw(t *testing.T) {
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		l.mill = newMill(l.must, t.Cleanup, dir, rapid.Int32Range(1, 4).Draw(t, "partitions"), topic, lawReference)
 		l.open()
-		steps := map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "noise": l.noise, "cycle": l.cycleOnce, "killed cycle": l.killedCycle,
+		steps := map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "noise": l.noise, "cycle": l.cycleOnce, "cycles": l.cycles, "killed cycle": l.killedCycle,
 			"two cycles": l.twoCycles, "restart": l.open, "drop": l.drop, "grow": l.grow, "made again": l.remake}
 		for range rapid.IntRange(3, 9).Draw(t, "steps") {
-			steps[rapid.SampledFrom([]string{"send", "send", "send", "slice", "slice", "slice", "noise", "noise", "cycle", "killed cycle", "two cycles", "restart", "drop", "grow", "grow", "made again"}).Draw(t, "step")]()
+			steps[rapid.SampledFrom([]string{"send", "send", "send", "slice", "slice", "slice", "noise", "noise", "cycle", "cycles", "killed cycle", "two cycles", "restart", "drop", "grow", "grow", "made again"}).Draw(t, "step")]()
 		}
 		l.must(l.mill.check(l.ctx, nil))
 		_, end, err := l.mill.log.Offsets(l.ctx, "t")
@@ -133,9 +134,10 @@ func TestTheLaw(t *testing.T) {
 		used.Batch.Records += l.mill.used.Batch.Records
 		used.Speed.Slices += l.mill.used.Speed.Slices
 		used.Raw.Records += l.mill.used.Raw.Records
+		folded += l.folded
 	})
-	t.Logf("answers were made of %d records in batch, %d slices and %d raw records", used.Batch.Records, used.Speed.Slices, used.Raw.Records)
-	if used.Batch.Records == 0 || used.Speed.Slices == 0 || used.Raw.Records == 0 {
+	t.Logf("answers were made of %d records in batch, with %d partials folded, %d slices and %d raw records", used.Batch.Records, folded, used.Speed.Slices, used.Raw.Records)
+	if folded == 0 || used.Batch.Records == 0 || used.Speed.Slices == 0 || used.Raw.Records == 0 {
 		t.Error("a layer took no part")
 	}
 }
@@ -147,6 +149,7 @@ type law struct {
 	mill    *mill
 	last    []byte // the slice published last
 	dropped bool   // the log no longer holds its first records
+	folded  int    // partials
 
 	before  []schemas.Frontier // the log's end whenever partitions were added
 	counted map[int]int64      // the records that were there then, by the number of partitions
@@ -166,6 +169,7 @@ func (l *law) open() {
 		some[name] = lawViews[name]
 	}
 	l.must(l.mill.open(some, rapid.SampledFrom([]int{0, 200, 1000}).Draw(l.T, "fetch bytes")))
+	l.mill.cycle.FoldAt = rapid.IntRange(2, 3).Draw(l.T, "partials of a fold")
 }
 
 func (l *law) partition() int32 {
@@ -248,8 +252,17 @@ func (l *law) remake() {
 }
 
 func (l *law) cycleOnce() {
-	_, err := l.mill.cycle.Cycle(l.ctx)
+	r, err := l.mill.cycle.Cycle(l.ctx)
 	l.must(err)
+	l.folded += r.Folded
+}
+
+// cycles runs a few, each over a few records: their partials are folded.
+func (l *law) cycles() {
+	for range rapid.IntRange(2, 5).Draw(l.T, "cycles") {
+		l.sendSome()
+		l.cycleOnce()
+	}
 }
 
 // killedCycle leaves what a cycle that was killed before its commit leaves: some of its files, no manifest.

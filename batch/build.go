@@ -217,8 +217,8 @@ func (in *Input) partials(ctx context.Context, s *scratch, k *kernel.Kernel, of 
 	files := map[string]string{}
 	err := k.Drain(ctx, func(v *views.View, _ int32, query string) error {
 		path := s.path()
-		if err := k.Session().Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (%s)", query, schemas.QuoteText(path), parquetOptions)); err != nil {
-			return scratchProblem("write the partial of "+v.Name+" to "+s.dir, err)
+		if err := s.writePartial(ctx, k.Session(), query, path, ""); err != nil {
+			return fmt.Errorf("partial of %s: %w", v.Name, err)
 		}
 		files[v.Name] = path
 		return nil
@@ -230,7 +230,7 @@ func (in *Input) partials(ctx context.Context, s *scratch, k *kernel.Kernel, of 
 	for _, v := range of {
 		p := manifest.Partial{View: v.Name, Definition: v.Definition, Partition: r.Partition, From: r.From, To: r.To, Failed: m.failed[v.Name]}
 		if local := files[v.Name]; local != "" {
-			p.Path, p.Rows, p.Bytes, p.CRC32C, err = m.file("partials/"+v.Name+"-"+v.Definition[:12]+"/"+rangeName(r), local)
+			p.Path, p.Rows, p.Bytes, p.CRC32C, err = m.file(partialName(p), local)
 			if err != nil {
 				return nil, err
 			}
@@ -238,6 +238,10 @@ func (in *Input) partials(ctx context.Context, s *scratch, k *kernel.Kernel, of 
 		out = append(out, p)
 	}
 	return out, nil
+}
+
+func partialName(p manifest.Partial) string {
+	return "partials/" + p.View + "-" + p.Definition[:12] + "/" + rangeName(p.Range())
 }
 
 func rangeName(r schemas.Range) string {

@@ -25,6 +25,7 @@ type Report struct {
 	Rejects  int64            `json:"rejects"`
 	Manifest int64            `json:"manifest"` // its number; 0: there is none yet
 	Rebuilt  int              `json:"rebuilt"`  // partials made for committed ranges
+	Folded   int              `json:"folded"`   // partials made of smaller ones
 	Failed   []Failure        `json:"failed,omitempty"`
 	Seconds  float64          `json:"seconds"`
 }
@@ -49,8 +50,8 @@ func (in *Input) Cycle(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{Topic: in.Topic.Name, From: p.From, To: p.To, Manifest: p.Sequence, Rebuilt: len(p.Missing)}
-	if len(p.Ranges) > 0 || len(p.Missing) > 0 {
+	r := &Report{Topic: in.Topic.Name, From: p.From, To: p.To, Manifest: p.Sequence, Rebuilt: len(p.Missing), Folded: len(p.Folds)}
+	if len(p.Ranges) > 0 || len(p.Missing) > 0 || len(p.Folds) > 0 {
 		p.Cycle = rand.Text()
 		pipeline, s := beam.NewPipelineWithRoot()
 		if err := in.pipeline(s, p); err != nil {
@@ -97,7 +98,17 @@ func (in *Input) count(ctx context.Context, p *Plan, r *Report) error {
 	for _, lack := range p.Missing {
 		lacked[key{lack.View.Definition, lack.File.Range()}] = true
 	}
+	planned := map[key]bool{}
+	for _, f := range p.Folds {
+		planned[key{f.View.Definition, f.Range()}] = true
+	}
 	for _, part := range m.Partials {
+		if part.Tier > 0 {
+			if part.Failed != "" && planned[key{part.Definition, part.Range()}] {
+				r.Folded--
+			}
+			continue
+		}
 		again := lacked[key{part.Definition, part.Range()}]
 		if part.Failed == "" || !again && part.From < p.From[part.Partition] {
 			continue

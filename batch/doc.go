@@ -1,7 +1,8 @@
 // Package batch turns the log into files that are never changed: a cycle goes Plan, Build, Commit. Plan fixes the ranges
 // between the newest manifest's frontier and the log's end. Build streams one range through the kernel and stores a data
-// file, a file of rejects and a partial of every merged view. Commit creates the next manifest, if no other cycle has.
-// Until that moment nothing names the new files; after it the frontier has moved.
+// file, a file of rejects and a partial of every merged view; Fold makes one partial of several that were committed before.
+// Commit creates the next manifest, if no other cycle has. Until that moment nothing names the new files; after it the
+// frontier has moved.
 //
 // # Files of a dataset
 //

@@ -11,6 +11,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/millrace/millrace/pipelines/dataset"
+	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
 )
@@ -34,13 +35,14 @@ type inspection struct {
 	root       string
 	start, end schemas.Frontier // of the log
 	manifest   *manifest.Manifest
-	broken     map[string]bool // paths of damaged files
-	beyond     []string        // damage that is not a file's
+	parts      []manifest.Partial // that folded partials were made of, as far as they are there
+	broken     map[string]bool    // paths of damaged files
+	beyond     []string           // damage that is not a file's
 }
 
 // Fsck proves a topic's dataset: the newest manifest holds its invariants (ranges without a hole from start to frontier),
-// every file it names is there with its size, checksum and rows, a data or rejects file's offsets ascend within its
-// range, and the log has not lost what was committed.
+// every file it names is there with its size, checksum and rows, so are the parts of folded partials that are there, a
+// data or rejects file's offsets ascend within its range, and the log has not lost what was committed.
 func (in *Input) Fsck(ctx context.Context) (*Findings, error) {
 	i, err := in.inspect(ctx)
 	if err != nil {
@@ -89,8 +91,7 @@ func (in *Input) inspect(ctx context.Context) (*inspection, error) {
 			}
 		}
 		for _, p := range m.Partials {
-			named[i.root+p.Path] = true
-			if err := in.check(ctx, i, p.Path, p.Rows, p.Bytes, p.CRC32C, nil); err != nil {
+			if err := in.checkPartial(ctx, i, p, named); err != nil {
 				return nil, err
 			}
 		}
@@ -101,6 +102,35 @@ func (in *Input) inspect(ctx context.Context) (*inspection, error) {
 		}
 	}
 	return i, nil
+}
+
+// checkPartial checks a partial's file, and those of the parts it was folded of that are still there.
+func (in *Input) checkPartial(ctx context.Context, i *inspection, p manifest.Partial, named map[string]bool) error {
+	named[i.root+p.Path] = true
+	if err := in.check(ctx, i, p.Path, p.Rows, p.Bytes, p.CRC32C, nil); err != nil {
+		return err
+	}
+	if p.Tier == 0 || p.Path == "" || i.broken[p.Path] {
+		return nil
+	}
+	local, err := in.Store.Local(ctx, i.root+p.Path)
+	if err != nil {
+		return err
+	}
+	parts, err := partsOf(local, p)
+	if err != nil {
+		return fmt.Errorf("%s%s: %w", i.root, p.Path, err)
+	}
+	for _, part := range parts {
+		if _, err := in.Store.Local(ctx, i.root+part.Path); part.Path == "" || errors.Is(err, store.ErrNotExist) {
+			continue
+		}
+		i.parts = append(i.parts, part)
+		if err := in.checkPartial(ctx, i, part, named); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // check notes a named file as whole or as damage. Its offsets are checked if r is not nil. Errors: the context's.

@@ -17,11 +17,29 @@ import (
 
 // parquetOptions are those of every file. Level 1 of zstd takes a fifth less time than the default 3 and gives files from
 // an eighth smaller (random text) to a thirtieth larger (flights). A row group
-// is what a writer holds in memory: it ends after so many rows, or at so many bytes when rows are large.
+// is what a writer holds in memory: it ends after so many rows, or at so many bytes when rows are large. Of a partial it
+// is also what a question for one key reads: fewer rows would cost that question more in the footer than they spare.
 const (
-	parquetOptions = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880"
-	rowGroupBytes  = ", ROW_GROUP_SIZE_BYTES '16MiB'"
+	parquetOptions = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE_BYTES '16MiB'"
+	dataGroup      = ", ROW_GROUP_SIZE 122880"
+	partialGroup   = ", ROW_GROUP_SIZE 20480"
 )
+
+// unordered lets DuckDB bound row groups by bytes, which it does only if it need not keep the order of rows. With its one
+// thread it keeps it.
+const unordered = "SET preserve_insertion_order = false"
+
+// writePartial writes a query's rows, sorted by the view's keys, to a file in scratch; more are options of the file's own.
+func (s *scratch) writePartial(ctx context.Context, session *kernel.Session, query, path, more string) error {
+	err := session.Exec(ctx, unordered)
+	if err == nil {
+		err = session.Exec(ctx, fmt.Sprintf("COPY (%s) TO %s (%s)", query, schemas.QuoteText(path), parquetOptions+partialGroup+more))
+	}
+	if err != nil && !kernel.OfRecords(err) {
+		return scratchProblem("write to "+s.dir, err)
+	}
+	return err
+}
 
 // writer writes batches to a Parquet file as they come. A DuckDB of its own runs one COPY over a stream that waits for
 // the next batch, so the memory it takes is a batch and a row group whatever the file's length. Not safe for concurrent
@@ -43,8 +61,7 @@ func newWriter(ctx context.Context, limits kernel.Limits, schema *arrow.Schema, 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	w := &writer{session: s, cancel: cancel, done: make(chan struct{}), feed: &stream{ctx: ctx, schema: schema, next: make(chan arrow.RecordBatch)}}
-	// DuckDB bounds row groups by bytes only if it need not keep the order of rows. With its one thread it keeps it.
-	if err = s.Exec(ctx, "SET preserve_insertion_order = false"); err == nil {
+	if err = s.Exec(ctx, unordered); err == nil {
 		err = s.Register(w.feed, "feed")
 	}
 	if err != nil {
@@ -54,7 +71,7 @@ func newWriter(ctx context.Context, limits kernel.Limits, schema *arrow.Schema, 
 	}
 	go func() {
 		defer close(w.done)
-		w.err = s.Exec(ctx, fmt.Sprintf("COPY (SELECT %s FROM feed) TO %s (%s)", list, schemas.QuoteText(path), parquetOptions+rowGroupBytes))
+		w.err = s.Exec(ctx, fmt.Sprintf("COPY (SELECT %s FROM feed) TO %s (%s)", list, schemas.QuoteText(path), parquetOptions+dataGroup))
 	}()
 	return w, nil
 }

@@ -51,10 +51,11 @@ type portable struct {
 	Build      string // of the binary that made the pipeline
 }
 
-// task is one piece of a cycle: a range to build, or a partial that a committed range lacks.
+// task is one piece of a cycle: a range to build, a partial that a committed range lacks, or partials to fold.
 type task struct {
 	Range   *schemas.Range `json:"range,omitempty"`
 	Missing *Missing       `json:"missing,omitempty"`
+	Fold    *Fold          `json:"fold,omitempty"`
 }
 
 // result is what a task has stored.
@@ -65,25 +66,26 @@ type result struct {
 
 // pipeline is a cycle as Beam runs it: the plan's tasks -> Build -> gather -> Commit. Data stays within a task; what
 // crosses a stage are descriptions of files.
-func (in *Input) pipeline(s beam.Scope, p *Plan) error {
+func (in *Input) pipeline(s beam.Scope, p *Plan) (err error) {
 	w, err := in.pack(p)
 	if err != nil {
 		return err
 	}
-	var tasks [][]byte
+	var all []task
 	for i := range p.Ranges {
-		text, err := json.Marshal(task{Range: &p.Ranges[i]})
-		if err != nil {
-			return err
-		}
-		tasks = append(tasks, text)
+		all = append(all, task{Range: &p.Ranges[i]})
 	}
 	for i := range p.Missing {
-		text, err := json.Marshal(task{Missing: &p.Missing[i]})
-		if err != nil {
+		all = append(all, task{Missing: &p.Missing[i]})
+	}
+	for i := range p.Folds {
+		all = append(all, task{Fold: &p.Folds[i]})
+	}
+	tasks := make([][]byte, len(all))
+	for i := range all {
+		if tasks[i], err = json.Marshal(all[i]); err != nil {
 			return err
 		}
-		tasks = append(tasks, text)
 	}
 	built := beam.ParDo(s, &buildFn{Work: w}, beam.Reshuffle(s, beam.CreateList(s, tasks)))
 	beam.ParDo0(s, &commitFn{Work: w}, beam.GroupByKey(s, beam.AddFixedKey(s, built)))
@@ -95,7 +97,7 @@ func (in *Input) pack(p *Plan) (w work, err error) {
 		return w, fmt.Errorf("cycle of %s: %w", in.Topic.Name, err)
 	}
 	slim := *p
-	slim.Previous, slim.Ranges, slim.Missing = nil, nil, nil
+	slim.Previous, slim.Ranges, slim.Missing, slim.Folds = nil, nil, nil, nil
 	if w.Plan, err = json.Marshal(slim); err != nil {
 		return w, fmt.Errorf("cycle of %s: %w", in.Topic.Name, err)
 	}
@@ -163,6 +165,10 @@ func (fn *buildFn) ProcessElement(ctx context.Context, text []byte, emit func([]
 	case err != nil:
 	case t.Range != nil:
 		r.Built, err = fn.in.Build(ctx, fn.plan.Root, *t.Range)
+	case t.Fold != nil:
+		var folded manifest.Partial
+		folded, err = fn.in.Fold(ctx, fn.plan.Root, *t.Fold)
+		r.Partials = []manifest.Partial{folded}
 	default:
 		r.Partials, err = fn.in.Rebuild(ctx, fn.plan.Root, []Missing{*t.Missing})
 	}
@@ -246,19 +252,20 @@ func (in *Input) Commit(ctx context.Context, p *Plan, results []result) error {
 		partials = append(partials, r.Partials...)
 	}
 	// Results come in any order; the same cycle makes the same manifest.
-	byRange := func(a, b schemas.Range) int {
-		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.From, b.From))
-	}
 	slices.SortFunc(m.Files, func(a, b manifest.File) int { return byRange(a.Range(), b.Range()) })
 	slices.SortFunc(m.Rejects, func(a, b manifest.File) int { return byRange(a.Range(), b.Range()) })
 	slices.SortFunc(partials, func(a, b manifest.Partial) int {
 		return cmp.Or(cmp.Compare(a.View, b.View), cmp.Compare(a.Definition, b.Definition), byRange(a.Range(), b.Range()))
 	})
-	m.Partials = append(m.Partials, partials...)
+	m.Partials = append(unfolded(m.Partials, partials), partials...)
 	if err := dataset.Commit(ctx, in.Store, p.Root, m); err != nil {
 		return fmt.Errorf("commit %s: %w", in.Topic.Name, err)
 	}
 	return nil
+}
+
+func byRange(a, b schemas.Range) int {
+	return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.From, b.From))
 }
 
 // next is the previous manifest moved to the plan's end, with all that was committed before. Partials of definitions that

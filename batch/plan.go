@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kafkalog"
@@ -29,6 +30,7 @@ type Input struct {
 	Memory     string        // DuckDB's limit while building
 	Engine     runner.Engine // that the pipeline runs on
 	Scratch    string        // folder for files on their way into the store, best on the store's disk; empty: the system's
+	FoldAt     int           // how many adjacent partials of a tier are folded into one; 0: four
 
 	Logger *slog.Logger // hears what an engine does with the pipeline, and what a cycle can do without; nil: nobody does
 
@@ -45,6 +47,7 @@ type Plan struct {
 	From, To schemas.Frontier
 	Ranges   []schemas.Range // tile [From, To)
 	Missing  []Missing       // partials that committed ranges lack
+	Folds    []Fold          // committed partials that become one
 	Cycle    string          // names this run; empty: a commit that is tried again does not know its own manifest
 }
 
@@ -85,6 +88,7 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 			}
 		}
 		p.Missing = in.missing(p.Previous)
+		p.Folds = in.folds(p.Previous)
 	}
 	p.Ranges = cut(p.From.Ranges(p.To), maxRange)
 	return p, nil
@@ -108,14 +112,17 @@ func (in *Input) missing(m *manifest.Manifest) []Missing {
 		definition string
 		r          schemas.Range
 	}
-	have := map[key]bool{}
+	have, folded := map[key]bool{}, map[string][]schemas.Range{}
 	for _, p := range m.Partials {
 		have[key{p.Definition, p.Range()}] = true
+		if p.Tier > 0 && p.Failed == "" {
+			folded[p.Definition] = append(folded[p.Definition], p.Range())
+		}
 	}
 	var out []Missing
 	for _, v := range in.Views {
 		for _, f := range m.Files {
-			if !have[key{v.Definition, f.Range()}] {
+			if r := f.Range(); !have[key{v.Definition, r}] && !slices.ContainsFunc(folded[v.Definition], func(all schemas.Range) bool { return all.Holds(r) }) {
 				out = append(out, Missing{v, f})
 			}
 		}

@@ -24,13 +24,14 @@ const orphanAge = time.Hour
 // Repair is Fsck, and then puts right what it found. A damaged or missing file is made again under its name: a partial
 // from its data file, everything from the log where Kafka still has the range. The bytes are the same, for Build is
 // deterministic. Where they are not (another version of the engine wrote the file), the next manifest, with the same
-// frontier, names the new file, if it has as many rows; and it drops a partial that cannot be made, which the next
-// cycle makes anew if a view still has its definition. What is lost is said.
+// frontier, names the new file, if it has as many rows; and it drops a partial that cannot be made, or was folded, which
+// the next cycles make anew if a view still has its definition. What is lost is said.
 //
 // Orphans older than an hour are removed if no cycle can name them any more. That does not hang on a clock or a lock: a
 // cycle commits only on the newest manifest, and names beside what that one names only files that begin at its frontier
-// or later, and partials of its ranges. So an orphan that begins below the frontier, and is no partial of a named range,
-// belongs to a cycle that has lost already. Others are left: the next cycle takes their names or passes them.
+// or later, and partials of its ranges or of such that lie side by side. So an orphan that begins below the frontier, and is
+// no partial from where a named file begins to where one ends, belongs to a cycle that has lost already. Others are left:
+// the next cycle takes their names or passes them.
 func (in *Input) Repair(ctx context.Context, now time.Time) (*Findings, error) {
 	i, err := in.inspect(ctx)
 	if err == nil {
@@ -57,16 +58,20 @@ func (in *Input) repair(ctx context.Context, i *inspection, now time.Time) error
 	dropped := false
 	for _, p := range m.Partials {
 		if i.broken[p.Path] {
-			ok, err := in.remake(ctx, i, p)
+			why, err := in.remake(ctx, i, p)
 			if err != nil {
 				return err
 			}
-			if !ok {
+			if why != "" {
+				i.Repaired = append(i.Repaired, i.root+p.Path+": dropped, "+why)
 				dropped = true
 				continue
 			}
 		}
 		next.Partials = append(next.Partials, p)
+	}
+	if err := in.repairParts(ctx, i); err != nil {
+		return err
 	}
 	renamed := false
 	for n := range next.Files {
@@ -95,42 +100,66 @@ func indexOf(files []manifest.File, r schemas.Range) int {
 	return slices.IndexFunc(files, func(f manifest.File) bool { return f.Range() == r })
 }
 
-// remake makes a damaged partial again, from its data file or from the log, and says whether it is as it was.
-func (in *Input) remake(ctx context.Context, i *inspection, p manifest.Partial) (bool, error) {
+// repairParts makes damaged parts of folded partials again, or removes them: a question as of offsets within the fold reads
+// the records then.
+func (in *Input) repairParts(ctx context.Context, i *inspection) error {
+	for _, p := range i.parts {
+		if !i.broken[p.Path] {
+			continue
+		}
+		why, err := in.remake(ctx, i, p)
+		if err == nil && why != "" {
+			i.Repaired = append(i.Repaired, i.root+p.Path+": removed, a question as of offsets within it reads the records")
+			err = in.Store.Delete(ctx, i.root+p.Path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remake makes a damaged partial again, from its data file or from the log; why says what stands in the way of it being as
+// it was, empty if it is.
+func (in *Input) remake(ctx context.Context, i *inspection, p manifest.Partial) (why string, err error) {
 	at := slices.IndexFunc(in.Views, func(v *views.View) bool { return v.Definition == p.Definition && v.Name == p.View }) // its path has both
 	if at < 0 {
-		i.Repaired = append(i.Repaired, i.root+p.Path+": dropped, view "+p.View+" does not have its definition any more")
-		return false, nil
+		return "view " + p.View + " does not have its definition any more", nil
+	}
+	const anew = "the next cycle makes it anew"
+	if p.Tier > 0 {
+		return anew, nil
 	}
 	v := in.Views[at]
 	if n := indexOf(i.manifest.Files, p.Range()); n >= 0 && !i.broken[i.manifest.Files[n].Path] {
 		_, err := in.rebuild(ctx, i.root, Missing{v, i.manifest.Files[n]}, p.CRC32C)
 		if err == nil {
 			i.whole(p.Path, "its data file")
-			return true, nil
+			return "", nil
 		}
 		if !errors.Is(err, errOtherBytes) {
-			return false, err
+			return "", err
 		}
 	}
 	if i.start[p.Partition] <= p.From && i.end[p.Partition] >= p.To {
 		s, err := newScratch(in.Scratch)
 		if err != nil {
-			return false, err
+			return "", err
 		}
 		defer s.close()
 		m, err := in.make(ctx, s, p.Range(), []*views.View{v})
 		if err != nil {
-			return false, err
+			return "", err
 		}
 		if m.Partials[0].CRC32C == p.CRC32C {
-			err := in.Store.PutFile(ctx, i.root+p.Path, m.local[p.Path])
+			if err := in.Store.PutFile(ctx, i.root+p.Path, m.local[p.Path]); err != nil {
+				return "", err
+			}
 			i.whole(p.Path, "the log")
-			return err == nil, err
+			return "", nil
 		}
 	}
-	i.Repaired = append(i.Repaired, i.root+p.Path+": dropped, the next cycle makes it anew")
-	return false, nil
+	return anew, nil
 }
 
 // reread makes a range's data and rejects files again if one is damaged. It says whether what the manifest must say of
@@ -227,5 +256,10 @@ func (i *inspection) dead(path string) bool {
 	if r.From >= i.manifest.Frontier[r.Partition] {
 		return false
 	}
-	return kind != "partials" || indexOf(i.manifest.Files, r) < 0
+	begins, ends := false, false
+	for _, f := range i.manifest.Files {
+		begins = begins || f.Partition == r.Partition && f.From == r.From
+		ends = ends || f.Partition == r.Partition && f.To == r.To
+	}
+	return kind != "partials" || !begins || !ends
 }

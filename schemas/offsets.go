@@ -16,6 +16,11 @@ type Range struct {
 // Len is the number of offsets in the range; the number of records may be smaller, for a log can have holes.
 func (r Range) Len() int64 { return max(0, r.To-r.From) }
 
+// Holds says whether all of o lies in the range.
+func (r Range) Holds(o Range) bool {
+	return r.Partition == o.Partition && r.From <= o.From && o.To <= r.To
+}
+
 func (r Range) String() string { return fmt.Sprintf("%d@[%d,%d)", r.Partition, r.From, r.To) }
 
 // Frontier is an exclusive offset bound for each partition: a record is covered iff its offset is below the bound of

@@ -71,7 +71,7 @@ func (q *question) attachView(ctx context.Context, v *views.View, part string) (
 		return "", err
 	}
 	defer shape.Release()
-	c, err := q.server.coverView(ctx, p, v, func(s *slice.Slice) bool { return readable(s.Payload, shape.Schema()) })
+	c, err := q.coverView(ctx, p, v, func(s *slice.Slice) bool { return readable(s.Payload, shape.Schema()) })
 	if err != nil {
 		return "", fmt.Errorf("view %s: %w", v.Name, err)
 	}

@@ -8,11 +8,8 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/pipelines/dataset"
-	"github.com/millrace/millrace/pipelines/frontier"
-	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
-	"github.com/millrace/millrace/schemas/slice"
 )
 
 // pinned is one topic as a question sees it: fixed bounds and a fixed manifest.
@@ -23,14 +20,6 @@ type pinned struct {
 	manifest *manifest.Manifest // nil: no cycle has run
 	from, to schemas.Frontier
 	below    schemas.Frontier // min(frontier, to): what the batch layer answers
-}
-
-// cover is how one reader of a topic gets at [from, to).
-type cover struct {
-	partials []manifest.Partial
-	history  []schemas.Range // from Parquet files, through the kernel
-	slices   []slice.Slice
-	raw      []schemas.Range // from the log, through the kernel
 }
 
 // pin fixes what a question sees of a topic. The log's bounds are read before the manifest: then a cycle that commits in
@@ -141,76 +130,4 @@ func (q *question) appendedAt(ctx context.Context, p *pinned, part int32, bound 
 		}
 	}
 	return at, nil
-}
-
-// coverView chooses partials, slices and raw ranges for a merged view, so that they tile [from, to). A slice that is not
-// usable is left out: raw records stand in for it.
-func (s *Server) coverView(ctx context.Context, p *pinned, v *views.View, usable func(*slice.Slice) bool) (*cover, error) {
-	c := &cover{}
-	if p.manifest != nil {
-		var have []manifest.Partial
-		for _, part := range p.manifest.Partials {
-			if part.Definition == v.Definition && part.Failed == "" {
-				have = append(have, part)
-			}
-		}
-		for _, r := range p.from.Ranges(p.below) {
-			use, gaps := frontier.Cover(r, rangesOf(have, func(m manifest.Partial) schemas.Range {
-				return schemas.Range{Partition: m.Partition, From: m.From, To: m.To}
-			}))
-			for _, i := range use {
-				c.partials = append(c.partials, have[i])
-			}
-			c.history = append(c.history, gaps...)
-		}
-	}
-	above := p.above()
-	if len(above) == 0 {
-		return c, nil
-	}
-	found, err := s.slices(ctx, p, v)
-	if err != nil {
-		return nil, err
-	}
-	var have []slice.Slice
-	for i := range found {
-		if usable(&found[i]) {
-			have = append(have, found[i])
-		}
-	}
-	for _, r := range above {
-		use, gaps := frontier.Cover(r, rangesOf(have, func(sl slice.Slice) schemas.Range {
-			return schemas.Range{Partition: sl.Partition, From: sl.From, To: sl.To}
-		}))
-		for _, i := range use {
-			c.slices = append(c.slices, have[i])
-		}
-		c.raw = append(c.raw, gaps...)
-	}
-	return c, nil
-}
-
-// coverRows chooses Parquet files and raw ranges for the rows themselves.
-func (p *pinned) coverRows() *cover {
-	return &cover{history: p.from.Ranges(p.below), raw: p.above()}
-}
-
-// frontier is where the batch layer ends, for each partition; the log's start where it has nothing.
-func (p *pinned) frontier() schemas.Frontier {
-	at := p.from.Clone()
-	for part, offset := range p.below {
-		at[part] = max(at[part], offset)
-	}
-	return at
-}
-
-// above is what lies over the frontier and below the end.
-func (p *pinned) above() []schemas.Range { return p.frontier().Ranges(p.to) }
-
-func rangesOf[T any](items []T, of func(T) schemas.Range) []schemas.Range {
-	out := make([]schemas.Range, len(items))
-	for i, it := range items {
-		out[i] = of(it)
-	}
-	return out
 }

@@ -87,6 +87,9 @@ func (a *app) printCycle(topic string, r *batch.Report) {
 	if r.Rebuilt > 0 {
 		fmt.Fprintf(a.stdout, "%s: %s made for what was committed before\n", topic, count(r.Rebuilt, "partial"))
 	}
+	if r.Folded > 0 {
+		fmt.Fprintf(a.stdout, "%s: %s folded of smaller ones\n", topic, count(r.Folded, "partial"))
+	}
 }
 
 // cycle is the batch layer's input for a topic. On a cluster its scratch is the system's temporary folder wherever a range

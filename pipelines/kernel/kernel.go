@@ -290,13 +290,9 @@ func (k *Kernel) Drain(ctx context.Context, each func(v *views.View, partition i
 			continue
 		}
 		for i, v := range k.spec.Views {
-			q := v.MergeSQL(st.tables[i])
-			if v.Keys > 0 {
-				q = fmt.Sprintf("SELECT * FROM (%s) ORDER BY %s", q, identifiers(names(v.State[:v.Keys])))
-			}
 			err := st.failed[i]
 			if err == nil {
-				err = each(v, p, q)
+				err = each(v, p, MergeSQL(v, st.tables[i]))
 			}
 			if err != nil {
 				if !k.skips(err) {
@@ -314,6 +310,15 @@ func (k *Kernel) Drain(ctx context.Context, each func(v *views.View, partition i
 	// Without it DuckDB keeps the memory of rows that are gone, some 4 MB a state table. One that fails is made up by the next.
 	_ = k.session.Exec(ctx, "CHECKPOINT")
 	return nil
+}
+
+// MergeSQL is a query that merges the state rows of a table, one a group, sorted by the view's keys.
+func MergeSQL(v *views.View, table string) string {
+	q := v.MergeSQL(table)
+	if v.Keys == 0 {
+		return q
+	}
+	return fmt.Sprintf("SELECT * FROM (%s) ORDER BY %s", q, identifiers(names(v.State[:v.Keys])))
 }
 
 // StateTable brings all added records into the state table of a view, given by its place in the Spec, and returns the

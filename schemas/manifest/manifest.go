@@ -23,6 +23,13 @@
 // Of each partition the ranges of files, sorted, begin at start, end at frontier and leave no hole; rejects has an entry
 // of the same range for each. A range without an accepted record has a file entry with an empty path. A partial's range
 // lies within [start, frontier).
+//
+// # Tiers
+//
+// A partial of tier 0 is made of records, one of tier n+1 of adjacent ones of tier n, which the manifest then does not name
+// any more. Its Parquet file names them: the footer's key-value metadata has under PartsKey their entries as they were in
+// the manifest, a JSON array in order of ranges. They stay in the store as long as nobody removes them; one that is there
+// is as its entry says.
 package manifest
 
 import (
@@ -43,6 +50,9 @@ import (
 const Version = 1
 
 const magic = "millrace-manifest"
+
+// PartsKey is the key of a folded partial's parts in its Parquet file.
+const PartsKey = "millrace.parts"
 
 // ErrCorrupt: the bytes are not a whole manifest of a known version.
 var ErrCorrupt = errors.New("corrupt manifest")
@@ -85,6 +95,7 @@ func (f File) Range() schemas.Range {
 
 // Partial is a Parquet file with the state rows of one view over one range. Path is empty if there is no row, or if the
 // view's SQL fails on the range's records: then Failed says why, and who asks for the view reads the records and fails too.
+// A Failed partial of a higher tier says that its parts cannot be merged; they are named beside it.
 type Partial struct {
 	View       string `json:"view"`
 	Definition string `json:"definition"`
@@ -92,6 +103,7 @@ type Partial struct {
 	Partition  int32  `json:"partition"`
 	From       int64  `json:"from"`
 	To         int64  `json:"to"`
+	Tier       int    `json:"tier,omitempty"` // how often it was folded
 	Rows       int64  `json:"rows"`
 	Bytes      int64  `json:"bytes"`
 	CRC32C     string `json:"crc32c"`
@@ -101,6 +113,32 @@ type Partial struct {
 // Range is the partial's range.
 func (p Partial) Range() schemas.Range {
 	return schemas.Range{Partition: p.Partition, From: p.From, To: p.To}
+}
+
+// EncodeParts writes the parts that a partial was folded of, as its file holds them under PartsKey.
+func EncodeParts(parts []Partial) (string, error) {
+	text, err := json.Marshal(parts)
+	return string(text), err
+}
+
+// DecodeParts reads the parts of a folded partial. Errors: ErrCorrupt.
+func DecodeParts(text string, folded Partial) ([]Partial, error) {
+	var parts []Partial
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	err := d.Decode(&parts)
+	for _, p := range parts {
+		if err == nil {
+			err = checkPath(p.Path, p.Rows)
+		}
+		if err == nil && (p.Definition != folded.Definition || p.Tier >= folded.Tier || p.From >= p.To || !folded.Range().Holds(p.Range())) {
+			err = fmt.Errorf("%s of tier %d is no part of %s of tier %d", p.Range(), p.Tier, folded.Range(), folded.Tier)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: its parts: %w", ErrCorrupt, err)
+	}
+	return parts, nil
 }
 
 // Root is the dataset's folder in the store, with a slash at its end.
