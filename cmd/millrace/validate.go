@@ -3,9 +3,10 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -26,8 +27,11 @@ func newValidate(a *app) *cobra.Command {
 		Long: `validate reads every file of the project and prints every problem with its file, line and column.
 It needs no broker. For each view it prints its class:
 
-  merged   answered from partials and the records they do not cover
-  raw      computed from all records each time, and why`,
+  merged    answered from partials and the records they do not cover
+  sketched  the same, with an error that is stated
+  raw       computed from all records each time; why, and what small change would make it merge
+
+and what may surprise in it.`,
 		Example: `  millrace validate
   millrace validate -v          # columns of topics and views, and each view's plans
   millrace validate --json`,
@@ -51,6 +55,8 @@ type viewVerdict struct {
 	Name    string         `json:"name"`
 	Class   views.Class    `json:"class"`
 	Reasons []string       `json:"reasons"`
+	Notes   []string       `json:"notes"`    // what the partials keep
+	Warns   []string       `json:"warnings"` // what may surprise
 	Columns []views.Column `json:"columns"`
 	Plans   *plans         `json:"plans,omitempty"`
 }
@@ -89,7 +95,7 @@ func runValidate(a *app, o *validateOptions) error {
 		}
 	}
 	for _, v := range c.views {
-		verdict := viewVerdict{Name: v.Name, Class: v.Class, Reasons: v.Reasons, Columns: v.Columns}
+		verdict := viewVerdict{Name: v.Name, Class: v.Class, Reasons: v.Reasons, Notes: v.Notes, Warns: v.Warnings, Columns: v.Columns}
 		if o.verbose {
 			verdict.Plans = &plans{Raw: v.RawSQL(nil)}
 			if v.Class != views.Raw {
@@ -109,6 +115,30 @@ func runValidate(a *app, o *validateOptions) error {
 	return err
 }
 
+// print writes what there is to say of a view, a line each.
+func (v *viewVerdict) print(w io.Writer) {
+	line := func(what, text string) {
+		if text != "" {
+			fmt.Fprintf(w, "  %-8s %s\n", what, text)
+		}
+	}
+	for _, text := range v.Warns {
+		line("warning", text)
+	}
+	s := v.Plans
+	if s == nil {
+		return
+	}
+	for _, text := range v.Notes {
+		line("keeps", text)
+	}
+	line("columns", columnList(v.Columns))
+	line("partial", s.Partial)
+	line("merge", s.Merge)
+	line("final", s.Final)
+	line("raw", s.Raw)
+}
+
 func (a *app) printValidation(p *project.Project, v validation) error {
 	for _, problem := range v.Problems {
 		fmt.Fprintln(a.stderr, problem)
@@ -121,26 +151,14 @@ func (a *app) printValidation(p *project.Project, v validation) error {
 			fmt.Fprintf(a.stdout, "%s  topic\n  %-8s %s\n", name, "columns", columnList(v.Topics[name]))
 		}
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	longest := 0
 	for _, view := range v.Views {
-		fmt.Fprintf(w, "%s\t%s", view.Name, view.Class)
-		if len(view.Reasons) > 0 {
-			fmt.Fprintf(w, "\t%s", strings.Join(view.Reasons, "; "))
-		}
-		fmt.Fprintln(w)
-		if s := view.Plans; s != nil {
-			if err := w.Flush(); err != nil {
-				return err
-			}
-			for _, plan := range [][2]string{{"columns", columnList(view.Columns)}, {"partial", s.Partial}, {"merge", s.Merge}, {"final", s.Final}, {"raw", s.Raw}} {
-				if plan[1] != "" {
-					fmt.Fprintf(a.stdout, "  %-8s %s\n", plan[0], plan[1])
-				}
-			}
-		}
+		longest = max(longest, utf8.RuneCountInString(view.Name))
 	}
-	if err := w.Flush(); err != nil {
-		return err
+	for _, view := range v.Views {
+		text := strings.TrimRight(fmt.Sprintf("%-*s  %-8s  %s", longest, view.Name, view.Class, strings.Join(view.Reasons, "; ")), " ")
+		fmt.Fprintln(a.stdout, text)
+		view.print(a.stdout)
 	}
 	if n := len(v.Problems); n > 0 {
 		_, err := fmt.Fprintf(a.stdout, "%s\n", count(n, "problem"))

@@ -52,11 +52,12 @@ func (g *grouper) bagged(a call, n node) (node, error) {
 	case !known:
 		return nil, nil
 	case bags[name] == ofRecords && len(orders) == 0:
-		return nil, blocked(fmt.Sprintf("%s takes rows in the order that a subquery gives them", name))
+		return nil, blocked(fmt.Sprintf("%s takes rows in the order that a subquery gives them; write the order into the call: %[1]s(x ORDER BY y)", name))
 	}
 	if !known && !ofOrder[name] && !g.plainly(name) {
 		return nil, blocked(fmt.Sprintf("%s(DISTINCT ...) needs all rows at once", name))
 	}
+	g.noteBag(n)
 	n = clone(n)
 	if name == "mode" && g.byPlace(orders) {
 		return g.firstMode(n, orders)

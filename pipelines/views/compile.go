@@ -29,7 +29,7 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 	if err := c.checkFunctions(src, query, true); err != nil {
 		return nil, err
 	}
-	v := &View{Name: name, Reasons: []string{}, Wanted: map[string][]string{}, KeyColumns: map[string]string{}}
+	v := &View{Name: name, Reasons: []string{}, Notes: []string{}, Warnings: []string{}, Wanted: map[string][]string{}, KeyColumns: map[string]string{}}
 	if v.SQL, err = c.print(clone(query)); err != nil {
 		return nil, err
 	}
@@ -63,6 +63,7 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 	for name := range b.topics {
 		v.Wanted[name] = b.wanted(name)
 	}
+	b.warn()
 	return v, b.merged()
 }
 

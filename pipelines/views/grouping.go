@@ -89,7 +89,7 @@ func (g *grouper) rowsOf() node {
 func (g *grouper) expandItems() error {
 	for _, item := range nodes(list(g.query, "select_list")) {
 		if class(item) == "STAR" {
-			return blocked("* selects rows as they are")
+			return blocked("* beside an aggregate is computed over all rows; name the columns")
 		}
 		e := g.scope.expand(item, g.aliases, false)
 		g.items = append(g.items, e)
@@ -295,7 +295,7 @@ func (g *grouper) final(e node, params []string) (node, error) {
 			switch {
 			case class(n) == "COLUMN_REF":
 				if !slices.Contains(params, strings.ToLower(columnNames(n)[0])) {
-					return fail(blocked(fmt.Sprintf("column %s is used outside GROUP BY and aggregates", strings.Join(columnNames(n), "."))))
+					return fail(blocked(fmt.Sprintf("column %s is used outside GROUP BY and aggregates; put any_value() around it", strings.Join(columnNames(n), "."))))
 				}
 			case class(n) == "SUBQUERY":
 				if err := g.subquery(n); err != nil {
@@ -379,7 +379,7 @@ func (g *grouper) aggregate(n node) (node, error) {
 		return nil, err
 	}
 	if _, ok := tied[a.plain()]; ok {
-		return nil, blocked(fmt.Sprintf("%s takes rows in the order that a subquery gives them", a.name))
+		return nil, blocked(fmt.Sprintf("%s takes rows in the order that a subquery gives them; write the order into the call: %[1]s(x ORDER BY y)", a.name))
 	}
 	text, reason, err := a.reduce(g.typeOf, g.addState)
 	if err != nil {
@@ -388,6 +388,7 @@ func (g *grouper) aggregate(n node) (node, error) {
 	if reason != "" {
 		return nil, blocked(reason)
 	}
+	g.noteState(a)
 	return g.c.expr(text)
 }
 
@@ -440,8 +441,11 @@ func (g *grouper) finish() error {
 	for _, b := range g.bags {
 		g.groupings = append(g.groupings, &b.grouping)
 	}
+	if g.sets != nil {
+		g.note("grouping sets: the groups by all their columns are kept, and put together when the view is asked for")
+	}
 	if g.twice() && len(g.bags) > 0 {
-		return blocked("a grouping set that is there twice is computed over all rows")
+		return blocked("a grouping set that is there twice is computed over all rows; leave one out")
 	}
 	return nil
 }

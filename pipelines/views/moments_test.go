@@ -405,15 +405,15 @@ func TestMomentsOfWhatIsNotFinite(t *testing.T) {
 		for _, c := range rapid.Permutation(all).Draw(t, "calls")[:4] {
 			got, failed := b.merged(t, []call{c})
 			want, wanted := b.row("SELECT " + b.text(c) + " FROM t")
-			if (failed != nil) != (wanted != nil) || failed == nil && kind(got[0]) != kind(want[0]) {
+			if (failed != nil) != (wanted != nil) || failed == nil && finiteness(got[0]) != finiteness(want[0]) {
 				t.Fatalf("%s: merged %v %v, over rows %v %v", c.own(), got, failed, want, wanted)
 			}
 		}
 	})
 }
 
-// kind tells numbers that are not finite apart, and finite ones from NULL.
-func kind(v any) string {
+// finiteness tells numbers that are not finite apart, and finite ones from NULL.
+func finiteness(v any) string {
 	if f, ok := v.(float64); ok && !math.IsNaN(f) && !math.IsInf(f, 0) {
 		return "finite"
 	}

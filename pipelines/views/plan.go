@@ -31,7 +31,7 @@ func (b *build) merged() error {
 	if errors.As(err, &why) {
 		v := b.view
 		v.Class, v.Reasons, v.Plans = Raw, append(v.Reasons, string(why)), Plans{Raw: v.Plans.Raw}
-		v.State, v.Keys, v.KeyColumns, v.Measured = nil, 0, map[string]string{}, nil
+		v.State, v.Keys, v.KeyColumns, v.Measured, v.Notes = nil, 0, map[string]string{}, nil, []string{}
 		return nil
 	}
 	return err
@@ -42,7 +42,7 @@ func (p *planner) plan() error {
 	case len(v.Topics) == 0:
 		return blocked("it reads no topic")
 	case len(v.Topics) > 1:
-		return blocked("it reads several topics: " + strings.Join(v.Topics, ", "))
+		return blocked("it reads several topics: " + strings.Join(v.Topics, ", ") + "; a view of each that groups by the join's columns, joined in a query, is answered from partials")
 	}
 	p.root = clone(p.settled)
 	k, err := p.split(p.root, nil)

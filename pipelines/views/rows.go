@@ -54,6 +54,11 @@ func (p *planner) keepRows(q node, in []with) error {
 		return err
 	}
 	final["from_table"] = p.place(func() string { return p.mergeOf(g) })
+	if g.kept.first != "" {
+		p.note("LIMIT: no part keeps more rows than the answer may need")
+	} else {
+		p.note("it does not group: its rows are kept as they are")
+	}
 	p.groupings = append(p.groupings, g)
 	for k := range q {
 		delete(q, k)

@@ -44,6 +44,7 @@ func (g *grouper) fuse() error {
 	s.start.text, s.start.merge = at, "min("+s.start.name+")"
 	s.stop.text, s.stop.merge = at, "max("+s.stop.name+")"
 	g.main.states = []*column{s.start, s.stop}
+	g.note("session: the first and last time of each stretch is kept; stretches that lie close enough become one")
 	g.main.fuse = s
 	return nil
 }

@@ -42,7 +42,7 @@ func (p *planner) split(q node, in []with) (kind, error) {
 	t := str(q, "type")
 	if t != "SELECT_NODE" && t != "SET_OPERATION_NODE" {
 		if p.reads(q, in) {
-			return 0, blocked("recursion is computed over all rows")
+			return 0, blocked("recursion is computed over all rows; recursion over a reference or a result can stand beside a GROUP BY")
 		}
 		return reference, nil
 	}
@@ -51,7 +51,7 @@ func (p *planner) split(q node, in []with) (kind, error) {
 	for _, entry := range nodes(list(sub(q, "cte_map"), "map")) {
 		w := with{name: strings.ToLower(str(entry, "key")), entry: entry}
 		if slices.ContainsFunc(in, func(o with) bool { return o.name == w.name }) && p.reads(q, in) {
-			return 0, blocked("two WITH are named " + w.name)
+			return 0, blocked("two WITH are named " + w.name + "; give one of them another name")
 		}
 		var err error
 		if w.kind, err = p.split(sub(sub(sub(entry, "value"), "query"), "node"), in); err != nil {
@@ -178,9 +178,9 @@ func (p *planner) splitJoin(n node, in []with) (kind, error) {
 	most := max(left, right)
 	switch {
 	case left == records && right == records:
-		return 0, blocked(fmt.Sprintf("it joins records of %s with each other", p.view.Topic))
+		return 0, blocked(fmt.Sprintf("it joins records of %s with each other; group each side first and join the results, if the question allows it", p.view.Topic))
 	case most == results && min(left, right) == records:
-		return 0, blocked(fmt.Sprintf("it joins records of %s with a result over all of them", p.view.Topic))
+		return 0, blocked(fmt.Sprintf("it joins records of %s with a result over all of them; group the records by the join's columns first", p.view.Topic))
 	case most == records:
 		if p.reads(n["condition"], in) {
 			return 0, p.compares()
@@ -215,7 +215,7 @@ func keepsOthers(join node, onLeft bool, topic string) string {
 }
 
 func (p *planner) compares() blocked {
-	return blocked(fmt.Sprintf("it compares each record of %s with a result over all of them", p.view.Topic))
+	return blocked(fmt.Sprintf("it compares each record of %s with a result over all of them; group the records by what is compared, and compare the groups in HAVING", p.view.Topic))
 }
 
 // reads says whether a tree takes anything from the topic.
@@ -246,7 +246,7 @@ func (p *planner) overRecords(q node, in []with) (kind, error) {
 	for _, m := range nodes(list(q, "modifiers")) {
 		switch t := str(m, "type"); {
 		case len(list(m, "distinct_on_targets")) > 0:
-			return 0, blocked("DISTINCT ON keeps one row of several, which needs all rows")
+			return 0, blocked("DISTINCT ON keeps one row of several, which needs all rows; arg_max(column, order) with GROUP BY gives the same from partials")
 		case t == "DISTINCT_MODIFIER":
 			distinct = true
 		case strings.HasPrefix(t, "LIMIT"):
@@ -258,7 +258,7 @@ func (p *planner) overRecords(q node, in []with) (kind, error) {
 	}
 	for _, clause := range []string{"select_list", "qualify", "modifiers"} {
 		if w := firstWindow(q[clause]); w != nil {
-			return 0, blocked(fmt.Sprintf("the window function %s(...) OVER is computed over all rows", strings.ToLower(str(w, "function_name"))))
+			return 0, blocked(fmt.Sprintf("the window function %s(...) OVER is computed over all rows; over the groups of a GROUP BY it is not", strings.ToLower(str(w, "function_name"))))
 		}
 		if p.reads(q[clause], in) {
 			return 0, p.compares()

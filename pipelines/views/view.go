@@ -40,7 +40,9 @@ type View struct {
 	Name       string              `json:"name"`
 	SQL        string              `json:"sql"`                // the SELECT as DuckDB prints it
 	Class      Class               `json:"class"`              //
-	Reasons    []string            `json:"reasons"`            // why it is raw; empty if merged
+	Reasons    []string            `json:"reasons"`            // why it is raw, and what would make it merge; empty if merged
+	Notes      []string            `json:"notes"`              // what its partials keep, for each function or clause that decided; empty if raw
+	Warnings   []string            `json:"warnings"`           // what may surprise: see warnings
 	Topic      string              `json:"topic,omitempty"`    // the topic if it reads exactly one
 	Topics     []string            `json:"topics"`             // every topic read, sorted
 	References []string            `json:"references"`         // every reference table read, sorted

@@ -1,0 +1,117 @@
+package views
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// note says once what partials keep.
+func (b *build) note(text string) {
+	if !slices.Contains(b.view.Notes, text) {
+		b.view.Notes = append(b.view.Notes, text)
+	}
+}
+
+// keptBy is what partials keep of an aggregate in a few columns, where it is not the aggregate itself.
+var keptBy = map[string]string{
+	"avg": "the exact sum and the count", "min": "the n smallest", "max": "the n largest",
+	"var_pop": "count, mean and squares around the mean", "covar_pop": "count, means and products around the means",
+}
+
+// noteState is of an aggregate that keeps a few columns a group.
+func (g *grouper) noteState(a call) {
+	kept, ok := keptBy[a.name]
+	switch name := a.plain(); {
+	case name == "min" && a.distinct && len(a.args) == 2 && strings.HasPrefix(a.args[0], "hash("):
+		g.note(fmt.Sprintf("approx_count_distinct: the %s smallest hashes are kept; exact below that number, then with a standard error of 2.2 %%", a.args[1]))
+		return
+	case (name == "min" || name == "max") && len(a.args) == 1 && strings.Contains(a.args[0], "struct_pack("):
+		g.note("first, last, any_value, arg_min, arg_max: the value is kept with its place in the log, which decides between equals")
+		return
+	case name == "min" || name == "max":
+		ok = ok && len(a.args) == 2
+	case name == "avg":
+	case a.isMoment() && len(a.args) == 2:
+		kept, ok = keptBy["covar_pop"], true
+	case a.isMoment():
+		kept, ok = keptBy["var_pop"], true
+	}
+	if ok {
+		g.note(a.name + ": " + kept + " are kept")
+	}
+}
+
+// noteBag is of an aggregate that keeps its values.
+func (g *grouper) noteBag(n node) {
+	text, err := g.c.printExpr(withAlias(clone(n), ""))
+	if err != nil {
+		return
+	}
+	text = strings.ReplaceAll(text, `"`, "")
+	switch a, _ := aggregateCall(n); {
+	case a.distinct:
+		g.note(text + ": each different value of a group is kept once")
+	case ofOrder[a.plain()] && a.plain() != "mode":
+		g.note(text + ": every value of a group is kept, with what it is ordered by")
+	default:
+		g.note(text + ": each different value of a group is kept with its count")
+	}
+}
+
+// zoned are functions whose answer over TIMESTAMPTZ hangs on the time zone.
+var zoned = map[string]bool{
+	"time_bucket": true, "date_trunc": true, "datetrunc": true, "date_part": true, "datepart": true, "strftime": true, "hour": true,
+	"day": true, "dayofmonth": true, "dayofweek": true, "isodow": true, "week": true, "month": true, "year": true, "quarter": true, "dayname": true, "monthname": true,
+}
+
+// warn notes what may surprise in a view: sums of floating point numbers, days whose time zone nobody set, whole-number
+// division, and groups that grow with the records.
+func (b *build) warn() {
+	said := map[string]bool{}
+	warn := func(format string, args ...any) {
+		if text := fmt.Sprintf(format, args...); !said[text] {
+			said[text] = true
+			b.view.Warnings = append(b.view.Warnings, text)
+		}
+	}
+	types := map[string]string{} // of columns, by lower-case name; where tables disagree none
+	for _, name := range b.view.Topics {
+		for _, c := range topicColumns(b.topics[name]) {
+			types[strings.ToLower(c.Name)] = c.Type
+		}
+	}
+	typeOf := func(e node) string {
+		if class(e) != "COLUMN_REF" {
+			return ""
+		}
+		names := columnNames(e)
+		return types[strings.ToLower(names[len(names)-1])]
+	}
+	walk(b.query, func(n node) bool {
+		if str(n, "type") == "SELECT_NODE" {
+			for _, k := range nodes(list(n, "group_expressions")) {
+				names := columnNames(k)
+				switch t := typeOf(k); {
+				case t == "":
+				case t == "UUID" || strings.HasPrefix(t, "TIMESTAMP") || strings.EqualFold(names[len(names)-1], "_offset") || strings.EqualFold(names[len(names)-1], "_key"):
+					warn("GROUP BY %s: there may be as many groups as records; time_bucket, a WHERE or a coarser key bounds them", strings.Join(names, "."))
+				}
+			}
+		}
+		args := nodes(list(n, "children"))
+		if class(n) != "FUNCTION" || len(args) == 0 {
+			return true
+		}
+		name := strings.ToLower(str(n, "function_name"))
+		switch t := typeOf(args[0]); {
+		case (name == "sum" || name == "avg") && (t == "DOUBLE" || t == "FLOAT"):
+			warn("%s over %s: floating point sums differ in their last digits by the order of records; DECIMAL is exact, fsum nearly", name, strings.Join(columnNames(args[0]), "."))
+		case zoned[name] && typeOf(args[len(args)-1]) == "TIMESTAMP WITH TIME ZONE":
+			warn("%s over %s: no time zone is set, so days and hours are those of UTC; AT TIME ZONE 'Europe/Paris' gives local ones", name, strings.Join(columnNames(args[len(args)-1]), "."))
+		case name == "//":
+			warn("a // b drops the remainder; a / b keeps it")
+		}
+		return true
+	})
+}
