@@ -39,8 +39,8 @@ func (in *Input) Build(ctx context.Context, root string, r schemas.Range) (*Buil
 	}
 	defer s.close()
 	m, err := in.make(ctx, s, r, in.Views)
-	for i := 0; err == nil && i < len(m.paths); i++ {
-		err = in.Store.PutFile(ctx, root+m.paths[i], m.local[m.paths[i]])
+	if err == nil {
+		err = in.put(ctx, root, m)
 	}
 	if err != nil {
 		return nil, in.of(ctx, "build", r, err)
@@ -142,55 +142,62 @@ func (in *Input) read(ctx context.Context, k *kernel.Kernel, r schemas.Range, re
 	}
 }
 
-// Rebuild makes the partials that committed ranges lack, from their data files.
-func (in *Input) Rebuild(ctx context.Context, root string, missing []Missing) ([]manifest.Partial, error) {
+// fill makes a partial that is missing from the data files of its range, and stores it.
+func (in *Input) fill(ctx context.Context, root string, lack Missing) ([]manifest.Partial, error) {
 	var out []manifest.Partial
-	for _, lack := range missing {
-		p, err := in.rebuild(ctx, root, lack, "")
-		if err != nil {
-			return nil, in.of(ctx, "rebuild "+lack.View.Name+" over", lack.File.Range(), err)
-		}
-		out = append(out, p)
+	err := in.prove(ctx, root, lack.Files, map[string]bool{})
+	if err == nil {
+		err = in.fromFiles(ctx, root, lack, func(_ *scratch, _ *kernel.Session, m *made) error {
+			out = m.Partials
+			return in.put(ctx, root, m)
+		})
+	}
+	if err != nil {
+		return nil, in.of(ctx, "make the partial of "+lack.View.Name+" over", lack.Range, err)
 	}
 	return out, nil
 }
 
-// rebuild makes one partial from a data file and stores it, if its checksum is the one wanted; empty: whatever it is.
-func (in *Input) rebuild(ctx context.Context, root string, lack Missing, want string) (manifest.Partial, error) {
-	none := manifest.Partial{}
+// put moves what was made into the store.
+func (in *Input) put(ctx context.Context, root string, m *made) error {
+	for _, path := range m.paths {
+		if err := in.Store.PutFile(ctx, root+path, m.local[path]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fromFiles makes the one partial of a view over a range from data files, and hands it out while it lies in scratch, with
+// the session that made it.
+func (in *Input) fromFiles(ctx context.Context, root string, lack Missing, use func(*scratch, *kernel.Session, *made) error) error {
 	s, err := newScratch(in.Scratch)
 	if err != nil {
-		return none, err
+		return err
 	}
 	defer s.close()
 	of, m := []*views.View{lack.View}, newMade()
 	k, err := in.kernel(ctx, s, m, of, nil)
 	if err != nil {
-		return none, err
+		return err
 	}
 	defer k.Close()
-	if lack.File.Records > 0 {
-		path, err := in.Store.Local(ctx, root+lack.File.Path)
+	for _, f := range lack.Files {
+		if f.Records == 0 {
+			continue
+		}
+		path, err := in.Store.Local(ctx, root+f.Path)
 		if err == nil {
-			err = k.AddParquet(ctx, path, lack.File.Range())
+			err = k.AddParquet(ctx, path, lack.Range)
 		}
 		if err != nil {
-			return none, err
+			return err
 		}
 	}
-	out, err := in.partials(ctx, s, k, of, lack.File.Range(), m)
-	if err != nil {
-		return none, err
+	if m.Partials, err = in.partials(ctx, s, k, of, lack.Range, m); err != nil {
+		return err
 	}
-	if want != "" && out[0].CRC32C != want {
-		return none, errOtherBytes
-	}
-	for _, path := range m.paths {
-		if err := in.Store.PutFile(ctx, root+path, m.local[path]); err != nil {
-			return none, err
-		}
-	}
-	return out[0], nil
+	return use(s, k.Session(), m)
 }
 
 // kernel opens one that decodes every column if onBatch is to see them, else those the views want. A view whose SQL fails

@@ -3,15 +3,14 @@ package batch
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/runner"
-	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
 )
@@ -24,7 +23,7 @@ type Report struct {
 	Records  int64            `json:"records"`
 	Rejects  int64            `json:"rejects"`
 	Manifest int64            `json:"manifest"` // its number; 0: there is none yet
-	Rebuilt  int              `json:"rebuilt"`  // partials made for committed ranges
+	Rebuilt  int              `json:"rebuilt"`  // partials made over what was committed before
 	Folded   int              `json:"folded"`   // partials made of smaller ones
 	Failed   []Failure        `json:"failed,omitempty"`
 	Seconds  float64          `json:"seconds"`
@@ -50,37 +49,47 @@ func (in *Input) Cycle(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{Topic: in.Topic.Name, From: p.From, To: p.To, Manifest: p.Sequence, Rebuilt: len(p.Missing), Folded: len(p.Folds)}
-	if len(p.Ranges) > 0 || len(p.Missing) > 0 || len(p.Folds) > 0 {
-		p.Cycle = rand.Text()
-		pipeline, s := beam.NewPipelineWithRoot()
-		if err := in.pipeline(s, p); err != nil {
+	r := &Report{Topic: in.Topic.Name, From: p.From, To: p.To, Manifest: p.Sequence}
+	if len(p.Ranges) > 0 || len(p.Folds) > 0 {
+		m, err := in.run(ctx, p, "batch-")
+		if err != nil {
 			return nil, err
 		}
-		o := runner.Options{Name: "batch-" + in.Topic.Name, Project: in.Store.URL(), Engine: in.Engine, Logger: in.Logger}
-		if err := runner.Run(ctx, pipeline, o); err != nil {
-			return nil, err
-		}
-		if err := in.count(ctx, p, r); err != nil {
-			return nil, err
-		}
+		in.count(m, p, r)
 	}
 	in.hint(ctx, r)
 	r.Seconds = time.Since(began).Seconds()
 	return r, nil
 }
 
-// count reads from the new manifest what the cycle has added.
-func (in *Input) count(ctx context.Context, p *Plan, r *Report) error {
-	r.Manifest = p.Sequence + 1
-	m, err := dataset.Read(ctx, in.Store, p.Root, p.Root+manifest.Name(r.Manifest))
-	if errors.Is(err, store.ErrNotExist) {
-		return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the engine has run the cycle of %s, and its manifest %d is not in the store %s", in.Topic.Name, r.Manifest, in.Store.URL()),
+// run runs a plan's pipeline and gives the manifest that it committed. The job's name begins with a prefix.
+func (in *Input) run(ctx context.Context, p *Plan, prefix string) (*manifest.Manifest, error) {
+	p.Cycle = rand.Text()
+	pipeline, s := beam.NewPipelineWithRoot()
+	if err := in.pipeline(s, p); err != nil {
+		return nil, err
+	}
+	o := runner.Options{Name: prefix + in.Topic.Name, Project: in.Store.URL(), Engine: in.Engine, Logger: in.Logger}
+	if err := runner.Run(ctx, pipeline, o); err != nil {
+		return nil, err
+	}
+	newest, err := dataset.Newest(ctx, in.Store, p.Root)
+	var m *manifest.Manifest
+	if err == nil && newest != nil {
+		m, err = named(ctx, in.Store, p.Root, p.Cycle, p.Sequence, newest.Sequence)
+	}
+	if err == nil && m == nil {
+		return nil, &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the engine has run the cycle of %s, and its manifest is not in the store %s", in.Topic.Name, in.Store.URL()),
 			Hint: "the workers have another folder of that name: store: must be one that every machine of the engine shares"}
 	}
 	if err != nil {
-		return fmt.Errorf("report %s: %w", in.Topic.Name, err)
+		return nil, fmt.Errorf("report %s: %w", in.Topic.Name, err)
 	}
+	return m, nil
+}
+
+// count takes from the new manifest what the cycle has added.
+func (in *Input) count(m *manifest.Manifest, p *Plan, r *Report) {
 	added := func(files []manifest.File) (n int64) {
 		for _, f := range files {
 			if f.From >= p.From[f.Partition] {
@@ -89,37 +98,19 @@ func (in *Input) count(ctx context.Context, p *Plan, r *Report) error {
 		}
 		return n
 	}
-	r.Records, r.Rejects = added(m.Files), added(m.Rejects)
-	type key struct {
-		definition string
-		r          schemas.Range
-	}
-	lacked, seen := map[key]bool{}, map[string]bool{}
-	for _, lack := range p.Missing {
-		lacked[key{lack.View.Definition, lack.File.Range()}] = true
-	}
-	planned := map[key]bool{}
+	r.Manifest, r.Records, r.Rejects = m.Sequence, added(m.Files), added(m.Rejects)
 	for _, f := range p.Folds {
-		planned[key{f.View.Definition, f.Range()}] = true
+		if slices.ContainsFunc(m.Partials, func(part manifest.Partial) bool {
+			return part.Tier > 0 && part.Failed == "" && part.Definition == f.View.Definition && part.Range() == f.Range()
+		}) {
+			r.Folded++
+		}
 	}
+	seen := map[string]bool{}
 	for _, part := range m.Partials {
-		if part.Tier > 0 {
-			if part.Failed != "" && planned[key{part.Definition, part.Range()}] {
-				r.Folded--
-			}
-			continue
-		}
-		again := lacked[key{part.Definition, part.Range()}]
-		if part.Failed == "" || !again && part.From < p.From[part.Partition] {
-			continue
-		}
-		if again {
-			r.Rebuilt--
-		}
-		if !seen[part.View] {
+		if part.Tier == 0 && part.Failed != "" && part.From >= p.From[part.Partition] && !seen[part.View] {
 			seen[part.View] = true
 			r.Failed = append(r.Failed, Failure{part.View, part.Failed})
 		}
 	}
-	return nil
 }

@@ -143,8 +143,8 @@ func TestRepairOfOtherBytes(t *testing.T) {
 	if m := b.newest(t); m.Sequence != 3 || len(m.Partials) != len(mixedViews)-2 || m.Files[0].CRC32C == "00000000" {
 		t.Errorf("manifest %+v", m)
 	}
-	if r, err := b.Cycle(t.Context()); err != nil || r.Rebuilt != 2 {
-		t.Errorf("cycle: %+v, %v", r, err)
+	if made, err := b.CatchUp(t.Context(), Pace{}); err != nil || len(made) != 2 || made[0].New+made[1].New != 2 {
+		t.Errorf("%s, %v", mustJSON(t, made), err)
 	}
 	b.clean(t)
 }

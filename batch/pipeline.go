@@ -1,20 +1,17 @@
 package batch
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"reflect"
-	"slices"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 
 	"github.com/millrace/millrace/pipelines/carry"
-	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/runner"
 	"github.com/millrace/millrace/pipelines/store"
@@ -51,7 +48,7 @@ type portable struct {
 	Build      string // of the binary that made the pipeline
 }
 
-// task is one piece of a cycle: a range to build, a partial that a committed range lacks, or partials to fold.
+// task is one piece of a pipeline: a range to build, a partial that a view lacks over what is committed, or partials to fold.
 type task struct {
 	Range   *schemas.Range `json:"range,omitempty"`
 	Missing *Missing       `json:"missing,omitempty"`
@@ -62,9 +59,10 @@ type task struct {
 type result struct {
 	Built    *Built             `json:"built,omitempty"`
 	Partials []manifest.Partial `json:"partials,omitempty"`
+	Parts    []manifest.Partial `json:"parts,omitempty"` // that the one partial was folded of
 }
 
-// pipeline is a cycle as Beam runs it: the plan's tasks -> Build -> gather -> Commit. Data stays within a task; what
+// pipeline is a plan as Beam runs it: its tasks -> Build -> gather -> Commit. Data stays within a task; what
 // crosses a stage are descriptions of files.
 func (in *Input) pipeline(s beam.Scope, p *Plan) (err error) {
 	w, err := in.pack(p)
@@ -146,21 +144,16 @@ func (fn *buildFn) Setup(ctx context.Context) (err error) {
 	return carry.Pack(err)
 }
 
-// turn is taken by the one task that a process works on: a task has two engines' memory, and a cycle is not in a hurry. On a
-// cluster it is the workers that work side by side.
-var turn = make(chan struct{}, 1)
-
 // ProcessElement builds and emits the descriptions of what it stored.
 func (fn *buildFn) ProcessElement(ctx context.Context, text []byte, emit func([]byte)) error {
-	select {
-	case turn <- struct{}{}:
-		defer func() { <-turn }()
-	case <-ctx.Done():
-		return ctx.Err()
+	done, err := turn.take(ctx)
+	if err != nil {
+		return err
 	}
+	defer done()
 	var t task
 	var r result
-	err := json.Unmarshal(text, &t)
+	err = json.Unmarshal(text, &t)
 	switch {
 	case err != nil:
 	case t.Range != nil:
@@ -168,9 +161,9 @@ func (fn *buildFn) ProcessElement(ctx context.Context, text []byte, emit func([]
 	case t.Fold != nil:
 		var folded manifest.Partial
 		folded, err = fn.in.Fold(ctx, fn.plan.Root, *t.Fold)
-		r.Partials = []manifest.Partial{folded}
+		r.Partials, r.Parts = []manifest.Partial{folded}, t.Fold.Parts
 	default:
-		r.Partials, err = fn.in.Rebuild(ctx, fn.plan.Root, []Missing{*t.Missing})
+		r.Partials, err = fn.in.fill(ctx, fn.plan.Root, *t.Missing)
 	}
 	if err != nil {
 		return carry.Pack(err)
@@ -230,53 +223,4 @@ func (in *Input) there(ctx context.Context, p *Plan, r result) error {
 		}
 	}
 	return nil
-}
-
-// Commit creates the manifest that follows on the plan's. Errors: a Problem over store.ErrExist if another cycle did.
-func (in *Input) Commit(ctx context.Context, p *Plan, results []result) error {
-	var previous *manifest.Manifest
-	if p.Sequence > 0 {
-		var err error
-		if previous, err = dataset.Read(ctx, in.Store, p.Root, p.Root+manifest.Name(p.Sequence)); err != nil {
-			return fmt.Errorf("commit %s: %w", in.Topic.Name, err)
-		}
-	}
-	m := p.next(in, previous)
-	var partials []manifest.Partial
-	for _, r := range results {
-		if r.Built != nil {
-			m.Files = append(m.Files, r.Built.Data)
-			m.Rejects = append(m.Rejects, r.Built.Rejects)
-			partials = append(partials, r.Built.Partials...)
-		}
-		partials = append(partials, r.Partials...)
-	}
-	// Results come in any order; the same cycle makes the same manifest.
-	slices.SortFunc(m.Files, func(a, b manifest.File) int { return byRange(a.Range(), b.Range()) })
-	slices.SortFunc(m.Rejects, func(a, b manifest.File) int { return byRange(a.Range(), b.Range()) })
-	slices.SortFunc(partials, func(a, b manifest.Partial) int {
-		return cmp.Or(cmp.Compare(a.View, b.View), cmp.Compare(a.Definition, b.Definition), byRange(a.Range(), b.Range()))
-	})
-	m.Partials = append(unfolded(m.Partials, partials), partials...)
-	if err := dataset.Commit(ctx, in.Store, p.Root, m); err != nil {
-		return fmt.Errorf("commit %s: %w", in.Topic.Name, err)
-	}
-	return nil
-}
-
-func byRange(a, b schemas.Range) int {
-	return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.From, b.From))
-}
-
-// next is the previous manifest moved to the plan's end, with all that was committed before. Partials of definitions that
-// no view has any more stay: they answer for the past of a definition that may come back.
-func (p *Plan) next(in *Input, previous *manifest.Manifest) *manifest.Manifest {
-	m := &manifest.Manifest{Topic: in.Topic.Name, TopicID: p.TopicID, Schema: in.Topic.Hash(), Sequence: p.Sequence + 1, Start: p.Start, Frontier: p.To,
-		Cycle: p.Cycle, Files: []manifest.File{}, Rejects: []manifest.File{}, Partials: []manifest.Partial{}}
-	if previous != nil {
-		m.Files = append(m.Files, previous.Files...)
-		m.Rejects = append(m.Rejects, previous.Rejects...)
-		m.Partials = append(m.Partials, previous.Partials...)
-	}
-	return m
 }

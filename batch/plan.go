@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kafkalog"
@@ -34,7 +33,9 @@ type Input struct {
 
 	Logger *slog.Logger // hears what an engine does with the pipeline, and what a cycle can do without; nil: nobody does
 
-	fetchBytes int // of one fetch; 0: the reader's default
+	fetchBytes   int // of one fetch; 0: the reader's default
+	fillFiles    int // most data files that one partial is made from over history; 0: 256
+	stepPartials int // partials over history from one commit to the next; 0: 64
 }
 
 // Plan is what a cycle will do.
@@ -46,15 +47,9 @@ type Plan struct {
 	Start    schemas.Frontier
 	From, To schemas.Frontier
 	Ranges   []schemas.Range // tile [From, To)
-	Missing  []Missing       // partials that committed ranges lack
+	Missing  []Missing       // partials over what is committed; a plan has either these or the others
 	Folds    []Fold          // committed partials that become one
 	Cycle    string          // names this run; empty: a commit that is tried again does not know its own manifest
-}
-
-// Missing is a committed data file whose range a view has no partial for.
-type Missing struct {
-	View *views.View
-	File manifest.File
 }
 
 // Plan fixes what the next cycle covers. Errors: a Problem if Kafka dropped records that no cycle had read.
@@ -87,7 +82,6 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 					Hint: "the log lost records that were already committed; restore it, or make the topic anew"}
 			}
 		}
-		p.Missing = in.missing(p.Previous)
 		p.Folds = in.folds(p.Previous)
 	}
 	p.Ranges = cut(p.From.Ranges(p.To), maxRange)
@@ -101,30 +95,6 @@ func cut(ranges []schemas.Range, size int64) []schemas.Range {
 	for _, r := range ranges {
 		for at := r.From; at < r.To; at += size {
 			out = append(out, schemas.Range{Partition: r.Partition, From: at, To: min(r.To, at+size)})
-		}
-	}
-	return out
-}
-
-// missing lists what a new or changed view lacks.
-func (in *Input) missing(m *manifest.Manifest) []Missing {
-	type key struct {
-		definition string
-		r          schemas.Range
-	}
-	have, folded := map[key]bool{}, map[string][]schemas.Range{}
-	for _, p := range m.Partials {
-		have[key{p.Definition, p.Range()}] = true
-		if p.Tier > 0 && p.Failed == "" {
-			folded[p.Definition] = append(folded[p.Definition], p.Range())
-		}
-	}
-	var out []Missing
-	for _, v := range in.Views {
-		for _, f := range m.Files {
-			if r := f.Range(); !have[key{v.Definition, r}] && !slices.ContainsFunc(folded[v.Definition], func(all schemas.Range) bool { return all.Holds(r) }) {
-				out = append(out, Missing{v, f})
-			}
 		}
 	}
 	return out

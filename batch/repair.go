@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/pipelines/dataset"
+	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
@@ -96,6 +97,14 @@ func (i *inspection) whole(path, from string) {
 	i.Files++
 }
 
+// plural is the noun for that many.
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
+
 func indexOf(files []manifest.File, r schemas.Range) int {
 	return slices.IndexFunc(files, func(f manifest.File) bool { return f.Range() == r })
 }
@@ -131,10 +140,16 @@ func (in *Input) remake(ctx context.Context, i *inspection, p manifest.Partial) 
 		return anew, nil
 	}
 	v := in.Views[at]
-	if n := indexOf(i.manifest.Files, p.Range()); n >= 0 && !i.broken[i.manifest.Files[n].Path] {
-		_, err := in.rebuild(ctx, i.root, Missing{v, i.manifest.Files[n]}, p.CRC32C)
+	files := over(i.manifest.Files, p.Range())
+	if !slices.ContainsFunc(files, func(f manifest.File) bool { return i.broken[f.Path] }) {
+		err := in.fromFiles(ctx, i.root, Missing{v, p.Range(), files}, func(_ *scratch, _ *kernel.Session, m *made) error {
+			if m.Partials[0].CRC32C != p.CRC32C {
+				return errOtherBytes
+			}
+			return in.put(ctx, i.root, m)
+		})
 		if err == nil {
-			i.whole(p.Path, "its data file")
+			i.whole(p.Path, "its data "+plural(len(files), "file"))
 			return "", nil
 		}
 		if !errors.Is(err, errOtherBytes) {

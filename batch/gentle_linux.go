@@ -1,0 +1,24 @@
+package batch
+
+import (
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// gentleNice is the nice value of the thread that goes over history beside other work: about a tenth of a processor that
+// others want too, all of one that nobody wants.
+const gentleNice = 10
+
+// gently runs f in a thread of its own that comes after the others at the processors; DuckDB with one thread works in the
+// caller's.
+func gently(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()                                             // never unlocked: the thread ends with the goroutine
+		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), gentleNice) // without it f only takes more than it should
+		f()
+	}()
+	<-done
+}
