@@ -17,11 +17,11 @@ func newBatch(a *app) *cobra.Command {
 		Use:   "batch [TOPIC...]",
 		Short: "Run one batch cycle: what is new in the log becomes Parquet and partials",
 		Long: `batch reads what no cycle has read yet, writes it as Parquet with the partials of every merged view, and commits one
-manifest a topic. Killed anywhere, the next cycle just works; of two at once one wins and the other says so. With --runner flink or
-spark the ranges are built there.
+manifest a topic; then it makes the partials that new and changed views lack over what was committed before. Killed anywhere,
+the next cycle just works; of two at once one wins and the other says so. With --runner flink or spark the ranges are built there.
 
 With --every or --follow it is the batch layer as a process of its own beside a Kafka cluster, until a signal: a cycle at
-once and then each time, and the project's jobs at their times. Two of them are one too many and do no harm: a cycle that
+once and then each time, what views lack over history between them, and the project's jobs at their times. Two of them are one too many and do no harm: a cycle that
 the other one was faster with is noted, and a job runs in one of them. With TOPICs it runs their cycles, and no jobs.`,
 		Example: `  millrace batch
   millrace batch flights --json
@@ -64,10 +64,16 @@ func runBatch(ctx context.Context, a *app, o *batchOptions, topics []string) err
 		Topics []*batch.Report `json:"topics"`
 	}{Topics: []*batch.Report{}}
 	for _, name := range topics {
-		r, err := e.cycle(a, name).Cycle(ctx)
+		in := e.cycle(a, name)
+		r, err := in.Cycle(ctx)
 		if err != nil {
 			return err
 		}
+		made, err := a.catchUp(ctx, e.session.project, in, false)
+		if err != nil {
+			return err
+		}
+		addRebuilt(r, made)
 		out.Topics = append(out.Topics, r)
 		for _, f := range r.Failed {
 			a.note("%s: %s", name, f.Error())

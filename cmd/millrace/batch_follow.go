@@ -52,16 +52,19 @@ func runBatchFollow(cmd *cobra.Command, a *app, o *batchOptions, named []string)
 		return err
 	}
 	c := &cycles{app: a, live: l, topics: named, every: every, report: func(topic string, r *batch.Report) {
-		if moved := r.Records + r.Rejects; !a.json && (moved > 0 || r.Rebuilt > 0) {
+		if r.Records+r.Rejects > 0 && !a.json {
 			a.printCycle(topic, r)
 		}
 	}}
 	a.note("millrace batch: a cycle every %s", every)
+	history := a.rebuilds(l, named)
+	c.after = history.wake
 	layers, running := errgroup.WithContext(ctx)
 	layers.Go(func() error {
 		c.all(running)
 		return c.run(running)
 	})
+	layers.Go(func() error { return history.run(running) })
 	if len(named) == 0 {
 		layers.Go(func() error { return a.schedule(running, e) })
 	}

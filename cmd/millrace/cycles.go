@@ -16,6 +16,7 @@ type cycles struct {
 	topics []string // none: all of the project, also those that are declared later
 	every  time.Duration
 	report func(topic string, r *batch.Report) // nil: nobody wants to know
+	after  func()                              // told when the topics have had their cycles
 
 	done, lost, failed int // cycles; lost ones are those that another process was faster with
 }
@@ -67,6 +68,7 @@ func (c *cycles) all(ctx context.Context) {
 			c.report(name, r)
 		}
 	}
+	c.after()
 }
 
 func (c *cycles) fail(ctx context.Context, err error) {

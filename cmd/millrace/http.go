@@ -70,7 +70,7 @@ func ready(ctx context.Context, l *live) error {
 		return err
 	}
 	for _, name := range p.TopicNames() {
-		if _, err := readTopicStatus(ctx, e.log, e.store, p.Topics[name]); err != nil {
+		if _, _, err := readTopicStatus(ctx, e.log, e.store, p.Topics[name]); err != nil {
 			return err
 		}
 	}
@@ -80,11 +80,19 @@ func ready(ctx context.Context, l *live) error {
 func positionsOf(s status) []httpapi.Position {
 	var out []httpapi.Position
 	for _, t := range s.Topics {
-		out = append(out, httpapi.Position{Topic: t.Topic, End: t.End,
+		p := httpapi.Position{Topic: t.Topic, End: t.End,
 			Layers: map[string]httpapi.LayerPosition{
 				"batch": {Frontier: t.Batch.Frontier, Lag: t.Batch.Lag},
 				"speed": {Frontier: t.Speed.Frontier, Lag: t.Speed.Lag},
-			}})
+			}}
+		for _, v := range t.Views {
+			view := httpapi.ViewPosition{View: v.View, Records: v.Records, Ready: v.Ready, Rows: v.Rows, Bytes: v.Bytes}
+			for _, r := range v.Rebuilding {
+				view.SecondsLeft = r.SecondsLeft
+			}
+			p.Views = append(p.Views, view)
+		}
+		out = append(out, p)
 	}
 	return out
 }

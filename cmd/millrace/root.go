@@ -96,6 +96,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 environment (broker, s
 		newServe(a),
 		newQuery(a),
 		newVerify(a),
+		newRebuild(a),
 		newRejects(a),
 		newFsck(a),
 		newStatus(a),

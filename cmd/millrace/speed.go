@@ -196,7 +196,7 @@ func (k *keeper) adapt(ctx context.Context, e *engine, named []string) {
 		}
 	}
 	for name, p := range k.pipelines {
-		if in := wanted[name]; in == nil || p.definitions != definitionsOf(in) {
+		if in := wanted[name]; in == nil || p.definitions != definitions(in.Topic, in.Views) {
 			p.stop()
 			delete(k.pipelines, name)
 		}
@@ -217,7 +217,7 @@ func (k *keeper) adapt(ctx context.Context, e *engine, named []string) {
 				k.app.logger().Warn("the pipeline stays as it is until this process is started again; answers stay complete", "topic", name, "error", err)
 			}
 		}()
-		k.pipelines[name] = pipeline{definitionsOf(in), ended, func() { cancel(); <-ended }}
+		k.pipelines[name] = pipeline{definitions(in.Topic, in.Views), ended, func() { cancel(); <-ended }}
 	}
 }
 
@@ -227,10 +227,10 @@ func (k *keeper) stopAll() {
 	}
 }
 
-// definitionsOf names what a pipeline computes.
-func definitionsOf(in *speed.Input) string {
-	key := in.Topic.Hash()
-	for _, v := range in.Views {
+// definitions names what is computed of a topic.
+func definitions(topic *schemas.Topic, of []*views.View) string {
+	key := topic.Hash()
+	for _, v := range of {
 		key += " " + v.Definition
 	}
 	return key

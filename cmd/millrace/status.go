@@ -9,9 +9,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/millrace/millrace/batch"
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
 	"github.com/millrace/millrace/speed"
@@ -37,9 +39,10 @@ type status struct {
 // topicStatus is a topic in every layer.
 type topicStatus struct {
 	logStatus
-	Batch batchStatus `json:"batch"`
-	Speed speedStatus `json:"speed"`
-	Notes []string    `json:"notes,omitempty"` // what is not as the topic file has it
+	Batch batchStatus  `json:"batch"`
+	Speed speedStatus  `json:"speed"`
+	Views []viewStatus `json:"views,omitempty"` // those with partials
+	Notes []string     `json:"notes,omitempty"` // what is not as the topic file has it
 }
 
 // logStatus is a topic in the log.
@@ -49,6 +52,15 @@ type logStatus struct {
 	Start schemas.Frontier `json:"start"`        // the first offsets still in the log
 	End   schemas.Frontier `json:"end"`
 }
+
+// viewStatus is how far a view's partials are over what is committed, and what is being done about it.
+type viewStatus struct {
+	batch.Coverage
+	Rebuilding []rebuilding `json:"rebuilding,omitempty"` // by processes of this machine
+}
+
+// whole says that the view has partials over all that is committed.
+func (v *viewStatus) whole() bool { return v.Covered == v.Ranges }
 
 // speedStatus is how far the speed layer is above the batch layer's frontier.
 type speedStatus struct {
@@ -96,17 +108,37 @@ func runStatus(ctx context.Context, a *app) error {
 // status looks at every topic; none is made.
 func (a *app) status(ctx context.Context, e *engine) (status, error) {
 	out := status{Up: e.session.up, Topics: []topicStatus{}}
+	work := readRebuilds(e.session.project)
 	for _, name := range e.session.project.TopicNames() {
-		t, err := readTopicStatus(ctx, e.log, e.store, e.session.project.Topics[name])
+		t, m, err := readTopicStatus(ctx, e.log, e.store, e.session.project.Topics[name])
 		if err == nil && t.ID != "" {
 			t.Speed, err = readSpeedStatus(ctx, e.slicing(a, name))
 		}
 		if err != nil {
 			return out, err
 		}
+		t.Views = viewsStatus(m, e.merged(name), work)
 		out.Topics = append(out.Topics, t)
 	}
 	return out, nil
+}
+
+// viewsStatus is how far the partials of a topic's views are, nil before the first cycle.
+func viewsStatus(m *manifest.Manifest, of []*views.View, work []rebuilding) []viewStatus {
+	if m == nil {
+		return nil
+	}
+	var out []viewStatus
+	for _, c := range batch.Cover(m, of) {
+		v := viewStatus{Coverage: c}
+		for _, r := range work {
+			if r.Topic == m.Topic && r.View == c.View {
+				v.Rebuilding = append(v.Rebuilding, r)
+			}
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 // readSpeedStatus finds where the slices end. A topic without merged views needs none.
@@ -126,16 +158,16 @@ func readSpeedStatus(ctx context.Context, in *speed.Input) (speedStatus, error) 
 	return out, nil
 }
 
-func readTopicStatus(ctx context.Context, log *kafkalog.Log, st store.Store, topic *schemas.Topic) (topicStatus, error) {
+func readTopicStatus(ctx context.Context, log *kafkalog.Log, st store.Store, topic *schemas.Topic) (topicStatus, *manifest.Manifest, error) {
 	out := topicStatus{Batch: batchStatus{Frontier: schemas.Frontier{}}, Speed: speedStatus{Frontier: schemas.Frontier{}}}
 	var err error
 	if out.logStatus, err = readLogStatus(ctx, log, topic.Name); err != nil || out.ID == "" {
-		return out, err
+		return out, nil, err
 	}
 	out.Notes = partitionNotes(topic, len(out.End))
 	m, err := dataset.Newest(ctx, st, manifest.Root(topic.Name, out.ID, topic.Hash()))
 	if err != nil {
-		return out, err
+		return out, nil, err
 	}
 	if m != nil {
 		out.Batch.Manifest, out.Batch.Frontier = manifest.Name(m.Sequence), m.Frontier
@@ -156,7 +188,7 @@ func readTopicStatus(ctx context.Context, log *kafkalog.Log, st store.Store, top
 	for _, r := range out.Batch.Frontier.Ranges(out.End) {
 		out.Batch.Lag += r.To - max(r.From, out.Start[r.Partition])
 	}
-	return out, nil
+	return out, m, nil
 }
 
 func readLogStatus(ctx context.Context, log *kafkalog.Log, topic string) (logStatus, error) {
@@ -216,9 +248,23 @@ func (a *app) printStatus(s status) error {
 		return err
 	}
 	for _, t := range s.Topics {
+		for i := range t.Views {
+			a.printViewStatus(&t.Views[i])
+		}
 		for _, n := range t.Notes {
 			fmt.Fprintf(a.stdout, "note: %s\n", n)
 		}
 	}
 	return nil
+}
+
+// printViewStatus says what is not as it should be in the end: partials that are missing, and work on them.
+func (a *app) printViewStatus(v *viewStatus) {
+	if !v.whole() {
+		fmt.Fprintf(a.stdout, "view %s has partials over %d of %s, %s of %s records; the others are read from data files\n", v.View, v.Covered, count(v.Ranges, "committed range"),
+			thousands(v.Ready), thousands(v.Records))
+	}
+	for _, r := range v.Rebuilding {
+		fmt.Fprintf(a.stdout, "process %d is rebuilding %s\n", r.PID, r)
+	}
 }

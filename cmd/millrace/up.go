@@ -69,8 +69,10 @@ func (a *app) runLayers(ctx context.Context, l *live, listener net.Listener) err
 	layers, ctx := errgroup.WithContext(ctx)
 	layers.Go(func() error { return a.serveHTTP(ctx, listener, a.newHTTP(l), shutdown) })
 	layers.Go(func() error { return a.keepSlices(ctx, l, nil, false) })
+	history := a.rebuilds(l, nil)
+	layers.Go(func() error { return history.run(ctx) })
 	layers.Go(func() error {
-		return (&cycles{app: a, live: l, every: l.base.session.project.Config.Batch.Every}).run(ctx)
+		return (&cycles{app: a, live: l, every: l.base.session.project.Config.Batch.Every, after: history.wake}).run(ctx)
 	})
 	layers.Go(func() error { return a.schedule(ctx, l.base) })
 	if own := l.base.session.own; own != nil {

@@ -41,6 +41,16 @@ type Position struct {
 	Topic  string
 	End    schemas.Frontier // of the log
 	Layers map[string]LayerPosition
+	Views  []ViewPosition // those with partials
+}
+
+// ViewPosition is how far a view's partials are over what is committed.
+type ViewPosition struct {
+	View        string
+	Records     int64    // committed
+	Ready       int64    // of them in ranges with a partial
+	Rows, Bytes int64    // of the partials
+	SecondsLeft *float64 // until all are ready; nil: nobody on this machine works on it, or it has just begun
 }
 
 // LayerPosition is how far one layer is: batch or speed.

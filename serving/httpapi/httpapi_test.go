@@ -131,7 +131,9 @@ func open(t testing.TB, change ...func(*httpapi.Options)) *house {
 		},
 		Positions: func(ctx context.Context) ([]httpapi.Position, error) {
 			_, end, err := log.Offsets(ctx, "flights")
-			return []httpapi.Position{{Topic: "flights", End: end, Layers: map[string]httpapi.LayerPosition{"batch": {Frontier: schemas.Frontier{0: 7}, Lag: 3}}}}, err
+			left := 2.5
+			return []httpapi.Position{{Topic: "flights", End: end, Layers: map[string]httpapi.LayerPosition{"batch": {Frontier: schemas.Frontier{0: 7}, Lag: 3}},
+				Views: []httpapi.ViewPosition{{View: "delays", Records: 7, Ready: 4, Rows: 3, Bytes: 900, SecondsLeft: &left}, {View: "daily", Records: 7, Ready: 7}}}}, err
 		},
 		Ready: func(ctx context.Context) error {
 			_, _, err := log.Offsets(ctx, "flights")
@@ -253,6 +255,12 @@ func TestHealthStatusAndMetrics(t *testing.T) {
 		`millrace_records_refused_total{topic="flights"} 1`,
 		`millrace_topic_frontier{layer="batch",partition="0",topic="flights"} 7`,
 		`millrace_topic_lag{layer="batch",topic="flights"} 3`,
+		`millrace_view_records{topic="flights",view="delays"} 7`,
+		`millrace_view_records_ready{topic="flights",view="delays"} 4`,
+		`millrace_view_partial_rows{topic="flights",view="delays"} 3`,
+		`millrace_view_partial_bytes{topic="flights",view="delays"} 900`,
+		`millrace_view_rebuild_seconds_left{topic="flights",view="delays"} 2.5`,
+		`millrace_view_records_ready{topic="flights",view="daily"} 7`,
 		"millrace_status_up 1", "go_goroutines", "process_resident_memory_bytes",
 	} {
 		if !strings.Contains(r.body, line) {

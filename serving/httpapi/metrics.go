@@ -84,15 +84,20 @@ type positions struct {
 }
 
 var (
-	endOffset = prometheus.NewDesc("millrace_topic_end_offset", "The offset after a partition's last record.", []string{"topic", "partition"}, nil)
-	frontier  = prometheus.NewDesc("millrace_topic_frontier", "The offset up to which a layer covers a partition.", []string{"topic", "layer", "partition"}, nil)
-	lag       = prometheus.NewDesc("millrace_topic_lag", "Offsets between a layer's frontier and the log's end.", []string{"topic", "layer"}, nil)
-	statusUp  = prometheus.NewDesc("millrace_status_up", "1 if broker and store answered this scrape, else the topics' metrics are missing.", nil, nil)
+	endOffset   = prometheus.NewDesc("millrace_topic_end_offset", "The offset after a partition's last record.", []string{"topic", "partition"}, nil)
+	frontier    = prometheus.NewDesc("millrace_topic_frontier", "The offset up to which a layer covers a partition.", []string{"topic", "layer", "partition"}, nil)
+	lag         = prometheus.NewDesc("millrace_topic_lag", "Offsets between a layer's frontier and the log's end.", []string{"topic", "layer"}, nil)
+	viewRecords = prometheus.NewDesc("millrace_view_records", "Committed records that a view answers for.", []string{"topic", "view"}, nil)
+	viewReady   = prometheus.NewDesc("millrace_view_records_ready", "Of them those in ranges that the view has a partial over.", []string{"topic", "view"}, nil)
+	viewRows    = prometheus.NewDesc("millrace_view_partial_rows", "Rows of a view's partials.", []string{"topic", "view"}, nil)
+	viewBytes   = prometheus.NewDesc("millrace_view_partial_bytes", "Bytes of a view's partials.", []string{"topic", "view"}, nil)
+	viewLeft    = prometheus.NewDesc("millrace_view_rebuild_seconds_left", "Until a view's partials are whole, while this machine works on them.", []string{"topic", "view"}, nil)
+	statusUp    = prometheus.NewDesc("millrace_status_up", "1 if broker and store answered this scrape, else the topics' metrics are missing.", nil, nil)
 )
 
 // Describe sends the descriptions.
 func (p *positions) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{endOffset, frontier, lag, statusUp} {
+	for _, d := range []*prometheus.Desc{endOffset, frontier, lag, viewRecords, viewReady, viewRows, viewBytes, viewLeft, statusUp} {
 		out <- d
 	}
 }
@@ -118,6 +123,14 @@ func (p *positions) Collect(out chan<- prometheus.Metric) {
 			gauge(lag, float64(l.Lag), t.Topic, name)
 			for partition, offset := range l.Frontier {
 				gauge(frontier, float64(offset), t.Topic, name, strconv.Itoa(int(partition)))
+			}
+		}
+		for _, v := range t.Views {
+			for d, value := range map[*prometheus.Desc]int64{viewRecords: v.Records, viewReady: v.Ready, viewRows: v.Rows, viewBytes: v.Bytes} {
+				gauge(d, float64(value), t.Topic, v.View)
+			}
+			if v.SecondsLeft != nil {
+				gauge(viewLeft, *v.SecondsLeft, t.Topic, v.View)
 			}
 		}
 	}
