@@ -45,7 +45,8 @@ type crash struct {
 	up     *process
 
 	flights [][]byte
-	files   []string         // input files ever begun; file i holds ids [i, i+1) * crashLines
+	files   []string // input files ever begun; file i holds ids [i, i+1) * crashLines
+	edits   int
 	whole   map[int]bool     // files whose ingest exited with 0: every line of them is acknowledged
 	seen    schemas.Frontier // the log's end as a client saw it last: those records can never go
 }
@@ -57,8 +58,8 @@ type process struct {
 	done           chan error
 }
 
-// The whole program is killed with -9 at random moments of ingest, speed and batch. After every restart and at the end
-// each acknowledged record is in the answer once, nothing a client saw in the log is gone, fsck and verify are clean.
+// The whole program is killed with -9 at random moments of ingest, speed, batch and rebuild, while a view changes again and
+// again and its partials are made over history. After every restart and at the end each acknowledged record is in the answer once, nothing a client saw in the log is gone, fsck and verify are clean.
 func TestKilledAnywhere(t *testing.T) {
 	kills := 20
 	if testing.Short() {
@@ -279,8 +280,9 @@ func (c *crash) round(n int) bool {
 			file = f
 		}
 	}
+	c.edit()
 	before := c.look()
-	victim := []string{"up", "up", "ingest", "batch"}[n%4]
+	victim := []string{"up", "up", "ingest", "batch", "rebuild"}[n%5]
 	moments := []moment{inRecords, inFiles, inCommits}
 	if before.speed {
 		moments = append(moments, inSlices)
@@ -288,7 +290,7 @@ func (c *crash) round(n int) bool {
 	switch victim {
 	case "ingest":
 		moments = []moment{inRecords}
-	case "batch":
+	case "batch", "rebuild":
 		moments = []moment{inFiles}
 	}
 	m := moments[c.rng.IntN(len(moments))]
@@ -302,7 +304,7 @@ func (c *crash) round(n int) bool {
 		<-tick.C
 		now = c.look()
 		if killed == nil && (now.records > before.records+crashLines/4 || len(ingest.done) > 0) {
-			killed, before = c.begin("batch", "flights"), now
+			killed, before = c.begin(map[string][]string{"batch": {"batch", "flights"}, "rebuild": {"rebuild", "--all"}}[victim]...), now
 		}
 		if m.name == inRecords.name && len(ingest.done) > 0 {
 			break // it went on with the last lines of its file
@@ -322,9 +324,19 @@ func (c *crash) round(n int) bool {
 	} else if err == nil {
 		c.whole[file] = true
 	}
-	views := []string{"bands", "busiest_routes", "daily", "delays", "hours", "reach", "reliable", "spread", "states", "weekend_hops"}
+	views := []string{"changing", "bands", "busiest_routes", "daily", "delays", "hours", "reach", "reliable", "spread", "states", "weekend_hops"}
 	c.prove(views[c.rng.IntN(len(views))])
 	return dead
+}
+
+// edit gives a view another definition: what was made of it is of no use any more.
+func (c *crash) edit() {
+	c.Helper()
+	c.edits++
+	sql := fmt.Sprintf("SELECT origin, date_trunc('day', date) AS day, count(*) + %d AS n, sum(delay) AS delay FROM flights GROUP BY ALL", c.edits)
+	if err := os.WriteFile(filepath.Join(c.dir, "views", "changing.sql"), []byte(sql), 0o644); err != nil {
+		c.Fatal(err)
+	}
 }
 
 // prove compares the answers with what was acknowledged; view is the one to verify, all of them if it is empty.

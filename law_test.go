@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"pgregory.net/rapid"
 
+	"github.com/millrace/millrace/batch"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas"
@@ -109,10 +110,10 @@ func TestTheLaw(t *testing.T) {
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		l.mill = newMill(l.must, t.Cleanup, dir, rapid.Int32Range(1, 4).Draw(t, "partitions"), topic, lawReference)
 		l.open()
-		steps := map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "noise": l.noise, "cycle": l.cycleOnce, "cycles": l.cycles, "killed cycle": l.killedCycle,
+		steps := map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "noise": l.noise, "cycle": l.cycleOnce, "cycles": l.cycles, "cycle of few views": l.cycleOfFew, "history": l.history, "killed cycle": l.killedCycle,
 			"two cycles": l.twoCycles, "restart": l.open, "drop": l.drop, "grow": l.grow, "made again": l.remake}
 		for range rapid.IntRange(3, 9).Draw(t, "steps") {
-			steps[rapid.SampledFrom([]string{"send", "send", "send", "slice", "slice", "slice", "noise", "noise", "cycle", "cycles", "killed cycle", "two cycles", "restart", "drop", "grow", "grow", "made again"}).Draw(t, "step")]()
+			steps[rapid.SampledFrom([]string{"send", "send", "send", "slice", "slice", "slice", "noise", "noise", "cycle", "cycles", "cycle of few views", "history", "killed cycle", "two cycles", "restart", "drop", "grow", "grow", "made again"}).Draw(t, "step")]()
 		}
 		l.must(l.mill.check(l.ctx, nil))
 		_, end, err := l.mill.log.Offsets(l.ctx, "t")
@@ -262,6 +263,46 @@ func (l *law) cycles() {
 	for range rapid.IntRange(2, 5).Draw(l.T, "cycles") {
 		l.sendSome()
 		l.cycleOnce()
+	}
+}
+
+// cycleOfFew runs a cycle that only some views are known to: the others lack partials over what it takes in.
+func (l *law) cycleOfFew() {
+	all := l.mill.cycle.Views
+	defer func() { l.mill.cycle.Views = all }()
+	l.mill.cycle.Views = all[:rapid.IntRange(0, len(all)).Draw(l.T, "views")]
+	l.cycleOnce()
+}
+
+// history makes what views lack, twice at once, or everything anew, which comes out as it was; a cycle beside it commits.
+func (l *law) history() {
+	work := func() error {
+		_, err := l.mill.cycle.CatchUp(l.ctx, batch.Pace{Gentle: true})
+		return err
+	}
+	if rapid.Bool().Draw(l.T, "anew") {
+		work = func() error {
+			made, err := l.mill.cycle.Rebuild(l.ctx, l.mill.cycle.Views, batch.Pace{})
+			for _, r := range made {
+				for _, d := range r.Differed {
+					if !strings.Contains(d.What, "floating") {
+						return fmt.Errorf("%s was stored otherwise: %+v", r.View, d)
+					}
+				}
+			}
+			return err
+		}
+	}
+	errs := make(chan error, 3)
+	for range 2 {
+		go func() { errs <- work() }()
+	}
+	go func() {
+		_, err := l.mill.cycle.Cycle(l.ctx)
+		errs <- err
+	}()
+	for range cap(errs) {
+		l.must(<-errs)
 	}
 }
 
