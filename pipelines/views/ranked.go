@@ -16,11 +16,10 @@ func (a call) reduceRanked(add func(partial, merge string) string) (final, reaso
 	if i, err := strconv.Atoi(n); err != nil || i < 1 || i >= 1_000_000 { // DuckDB's own bounds
 		return "", fmt.Sprintf("%s with %s rows needs all of them; write their number", a.name, n)
 	}
-	all, distinct := "flatten(list(%[1]s) FILTER (WHERE %[1]s IS NOT NULL))", ""
-	if a.distinct {
-		all, distinct = "list_distinct("+all+")", "DISTINCT "
+	all, distinct := "list_sort(flatten(list(%[1]s) FILTER (WHERE %[1]s IS NOT NULL)), 'ASC', 'NULLS LAST')", ""
+	if a.distinct { // list_distinct holds one NaN from another
+		all, distinct = "list_filter("+all+", lambda v, i: i = 1 OR v IS DISTINCT FROM list_extract("+all+", i - 1))", "DISTINCT "
 	}
-	all = "list_sort(" + all + ", 'ASC', 'NULLS LAST')"
 	if a.name == "max" {
 		all = "list_reverse(" + all + ")"
 	}
