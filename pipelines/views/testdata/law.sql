@@ -234,3 +234,31 @@ WITH q AS (SELECT g AS k, ut % 3 AS v FROM t), z AS (SELECT k, v + 1 AS v FROM q
 SELECT g, b, mode(i), mode(s) FILTER (b) FROM t GROUP BY ROLLUP (g, b);
 -- mode in several ways ties
 SELECT g, mode(i), mode(i) FILTER (b), mode(DISTINCT s), count(DISTINCT i), median(i) FROM t GROUP BY g;
+-- spread of one and of none ties
+SELECT i, var_pop(d), var_samp(d), stddev_pop(d), stddev(d), sem(d), skewness(d), kurtosis(d), kurtosis_pop(d) FROM t GROUP BY i;
+-- shape ties
+SELECT g, skewness(d), kurtosis(d), kurtosis_pop(d), sem(d), skewness(ut) FILTER (b), kurtosis(i % 1000) FROM t GROUP BY g;
+-- covariance
+SELECT g, covar_pop(d, ut), covar_samp(ut, d), corr(d, ut), corr(i % 100, d) FILTER (b), corr(d, d) FROM t GROUP BY g;
+-- regression
+SELECT g, regr_count(d, ut), regr_avgx(d, ut), regr_avgy(d, ut), regr_sxx(d, ut), regr_syy(d, ut), regr_sxy(d, ut), regr_slope(d, ut), regr_intercept(d, ut), regr_r2(d, ut) FROM t GROUP BY g;
+-- regression of a constant
+SELECT regr_slope(d, 0.1), regr_intercept(d, 0.1), regr_r2(d, 0.1), regr_r2(0.1, d), corr(0.1, d), regr_sxx(d, 0.1), covar_pop(0.1, d) FROM t WHERE d > 0;
+-- moments of an offset ties
+SELECT skewness(1e9 + d), kurtosis(1e9 + d), kurtosis_pop(1e9 + d) FROM t;
+-- moments in an expression
+SELECT b, round(stddev(d) / nullif(avg(d), 0), 6) AS cv, 2 * corr(d, ut) AS twice, count(*) FROM t GROUP BY b HAVING regr_count(d, ut) > 2;
+-- moments over all sets ties
+SELECT g, b, corr(d, ut), skewness(d), regr_slope(ut, d) FROM t GROUP BY ROLLUP (g, b);
+-- geometric and weighted averages
+SELECT g, geomean(d), geometric_mean(1.5 + ut), wavg(d, ut), weighted_avg(ut, 1 + i % 2), favg(d) FROM t GROUP BY g;
+-- averages of times
+SELECT g, avg(ts), avg(tz), avg(dt), avg(iv), avg(ts) FILTER (b), avg(CAST(ts AS TIME)) FROM t GROUP BY g;
+-- largest and smallest
+SELECT g, max(i, 3), min(s, 2), max(dc, 1), min(ts, 2) FILTER (b), max(h, 2), min(tags, 2), max(st, 3), max(DISTINCT i, 2) FROM t GROUP BY g;
+-- rows of the largest and smallest ties
+SELECT g, arg_max(s, i, 2), arg_min(h, ts, 3), max_by(st, ut, 2) FILTER (b), min_by(iv, d, 1) FROM t GROUP BY g;
+-- rows of the largest after a join ties
+SELECT t.b, arg_max(r.name, t.i, 3) FROM t JOIN r ON t.g = r.g GROUP BY t.b;
+-- bit strings
+SELECT g, bitstring_agg(ut, 0, 255), bitstring_agg(i % 5, -4, 4) FILTER (b) FROM t GROUP BY g;
