@@ -31,28 +31,28 @@ func (a *app) open() (*project.Project, *catalog, error) {
 	return p, c, nil
 }
 
-// compile loads the references and compiles the views and the jobs' queries of a project. What cannot be compiled is
-// left out and stands in the problems.
+// compile loads the references and compiles the macros, the views and the jobs' queries of a project. What cannot be
+// compiled is left out and stands in the problems.
 func compile(p *project.Project) (*catalog, problems, error) {
-	var found problems
-	c := &catalog{Catalog: views.Catalog{Topics: p.Topics, References: map[string]*views.Reference{}}}
 	compiler, err := views.Open()
 	if err != nil {
 		return nil, nil, err
 	}
 	defer compiler.Close()
-	for _, r := range p.References {
-		loaded, err := views.LoadReference(r.Name, r.Path, r.Fields)
-		if err != nil {
-			found = append(found, asProblem(r.File, err))
-			continue
-		}
-		c.References[r.Name] = loaded
+	c := &catalog{Catalog: views.Catalog{Topics: p.Topics, References: map[string]*views.Reference{}, ViewTexts: map[string]views.ViewText{}}}
+	found := c.references(p)
+	if p.Macros != nil {
+		var more []*schemas.Problem
+		c.Macros, more = compiler.ReadMacros(p.Macros.File, p.Macros.SQL)
+		found = append(found, more...)
+	}
+	for _, v := range p.Views {
+		c.ViewTexts[v.Name] = views.ViewText{File: v.File, SQL: v.SQL}
 	}
 	for _, v := range p.Views {
 		compiled, err := compiler.Compile(v.Name, v.File, v.SQL, &c.Catalog)
 		if err != nil {
-			found = append(found, asProblem(v.File, err))
+			found = found.with(asProblem(v.File, err))
 			continue
 		}
 		c.views = append(c.views, compiled)
@@ -61,17 +61,47 @@ func compile(p *project.Project) (*catalog, problems, error) {
 	for _, v := range c.views {
 		tables.Views[v.Name] = v.Columns
 	}
+	if c.Macros != nil {
+		for _, problem := range compiler.CheckMacros(c.Macros, tables) {
+			found = found.with(problem)
+		}
+	}
 	if len(found) > 0 {
 		return c, found, nil // a job may read what is missing for another reason
 	}
 	for _, j := range p.Jobs {
 		if _, err := compiler.Query(j.SQL, tables); err != nil {
 			problem := asProblem(j.File, err)
-			problem.Line, problem.Column = j.Place(problem.Line, problem.Column)
+			if problem.File == j.File {
+				problem.Line, problem.Column = j.Place(problem.Line, problem.Column)
+			}
 			found = append(found, problem)
 		}
 	}
 	return c, found, nil
+}
+
+// references loads them.
+func (c *catalog) references(p *project.Project) (found problems) {
+	for _, r := range p.References {
+		loaded, err := views.LoadReference(r.Name, r.Path, r.Fields)
+		if err != nil {
+			found = append(found, asProblem(r.File, err))
+			continue
+		}
+		c.References[r.Name] = loaded
+	}
+	return found
+}
+
+// with adds a problem once: a view's shows again in those that read it, a macro's where it is used.
+func (p problems) with(one *schemas.Problem) problems {
+	for _, other := range p {
+		if other.Error() == one.Error() {
+			return p
+		}
+	}
+	return append(p, one)
 }
 
 // jobParameters stand for a run's interval where a job is only checked.

@@ -14,9 +14,11 @@ import (
 
 func quoteName(s string) string { return schemas.QuoteIdent(s) }
 
-// Compile makes a view of one SELECT. The definition hash covers the SELECT as DuckDB prints it (so white space and
-// comments do not matter), the hashes of the topics' schemas and of the references, and the version of the plans.
-// Errors: *schemas.Problem of kind Usage at its place in the file for anything that is wrong with the SELECT.
+// Compile makes a view of one SELECT. What stands for other SQL is put in first: macros, other views, stars, PIVOT. The
+// definition hash covers the SELECT so expanded, as DuckDB prints it (white space and comments do not matter), the hashes
+// of the topics' schemas and of the references, and the version of the plans.
+// Errors: *schemas.Problem of kind Usage at its place in the file for anything that is wrong with the SELECT; the file is
+// another where a macro or another view is wrong.
 func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -26,18 +28,22 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 		return nil, err
 	}
 	query := sub(st, "node")
+	v := &View{Name: name, Reasons: []string{}, Notes: []string{}, Warnings: []string{}, Wanted: map[string][]string{}, KeyColumns: map[string]string{}}
+	b := &build{c: c, cat: cat, view: v, query: query}
+	defer c.dropTables()
+	if err := b.expand(&src); err != nil {
+		return nil, err
+	}
+	b.src = src
 	if err := c.checkFunctions(src, query, true); err != nil {
 		return nil, err
 	}
-	v := &View{Name: name, Reasons: []string{}, Notes: []string{}, Warnings: []string{}, Wanted: map[string][]string{}, KeyColumns: map[string]string{}}
 	if v.SQL, err = c.print(clone(query)); err != nil {
 		return nil, err
 	}
-	b := &build{c: c, src: src, cat: cat, view: v, query: query}
 	if err := b.resolveTables(); err != nil {
 		return nil, err
 	}
-	defer c.dropTables()
 	if err := b.createTables(); err != nil {
 		return nil, err
 	}
@@ -47,8 +53,8 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 	if err := checkRowID(src, query, b.isColumn); err != nil {
 		return nil, err
 	}
-	if v.Columns, err = c.describe(text); err != nil {
-		return nil, src.bindProblem(err, len("DESCRIBE "), b.columnNames())
+	if v.Columns, err = c.describeTree(src, query, b.columnNames()); err != nil {
+		return nil, err
 	}
 	if err := checkNames(src, v.Columns); err != nil {
 		return nil, err
@@ -114,8 +120,9 @@ func (b *build) resolveTables() error {
 				return
 			}
 		}
-		known := append(slices.Sorted(maps.Keys(b.cat.Topics)), slices.Sorted(maps.Keys(b.cat.References))...)
-		problem = b.src.unknownTable(n, known, "topic or reference table")
+		known := append(slices.Sorted(maps.Keys(b.cat.Topics)), slices.Sorted(maps.Keys(b.cat.ViewTexts))...)
+		known = append(known, slices.Sorted(maps.Keys(b.cat.References))...)
+		problem = b.src.unknownTable(n, known, "topic, view or reference table")
 	})
 	v := b.view
 	v.Topics, v.References = sortedNames(b.topics), sortedNames(b.refs)

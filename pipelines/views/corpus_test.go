@@ -104,6 +104,7 @@ func TestQueries(t *testing.T) {
 	c := openCompiler(t)
 	known := Tables{Catalog: *corpusCatalog(t), Views: map[string][]Column{"delays": {{"origin", "VARCHAR"}, {"late", "DOUBLE"}}},
 		Parameters: map[string]string{"since": "TIMESTAMP '2026-01-01 00:00:00'"}}
+	known.Macros, _ = c.ReadMacros("views/_macros.sql", readText(t, "testdata/macros.sql"))
 	runCorpus(t, "testdata/queries.txt", func(sql string) string {
 		q, err := c.Query(sql, known)
 		if err != nil {

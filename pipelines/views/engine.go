@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/duckdb/duckdb-go/v2"
 
@@ -25,6 +24,7 @@ type Compiler struct {
 	volatile   map[string]bool // scalar functions and macros whose value changes between calls or days
 	aggregates map[string]bool
 	functions  map[string]bool // every name, for the tables of table functions too
+	builtin    *Macros         // those that every project has
 }
 
 // Open starts the engine. The caller closes it.
@@ -50,6 +50,9 @@ func Open() (*Compiler, error) {
 	}
 	if err = c.readFunctions(); err != nil {
 		return nil, errors.Join(engineProblem(err), c.Close())
+	}
+	if err = c.readBuiltin(); err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }
@@ -117,26 +120,30 @@ func (c *Compiler) describe(q string) ([]Column, error) {
 }
 
 // parse gives the tree of the one SELECT in the text. Errors are Problems at their place in it.
-func (c *Compiler) parse(src source) (node, error) {
-	text, err := c.text("SELECT json_serialize_sql($1::VARCHAR)::VARCHAR", src.text)
+func (c *Compiler) parse(src source) (node, error) { return c.parsePart(src, src.text, 0) }
+
+// parsePart gives the tree of the one SELECT in a piece of SQL, whose byte 0 is byte at of the text. Places in the tree
+// are those in the piece.
+func (c *Compiler) parsePart(src source, part string, at int) (node, error) {
+	text, err := c.text("SELECT json_serialize_sql($1::VARCHAR)::VARCHAR", part)
 	if err != nil {
-		return nil, src.wrong(0, "the SQL could not be read: "+engineError(err).message, "write one SELECT")
+		return nil, src.wrong(max(at, 0), "the SQL could not be read: "+engineError(err).message, "write one SELECT")
 	}
 	tree, err := decodeTree(text)
 	if err != nil {
 		return nil, fmt.Errorf("read DuckDB's parse tree: %w", err)
 	}
 	if flag(tree, "error") {
-		return nil, src.notParsed(tree)
+		return nil, src.notParsed(tree, part, at)
 	}
 	statements := nodes(list(tree, "statements"))
 	switch len(statements) {
 	case 1:
 		return statements[0], nil
 	case 0:
-		return nil, src.wrong(0, "there is no SELECT here", "write one SELECT")
+		return nil, src.wrong(max(at, 0), "there is no SELECT here", "write one SELECT")
 	}
-	return nil, src.wrong(max(0, firstLocation(statements[1])), fmt.Sprintf("there are %d statements here, one SELECT is allowed", len(statements)), "keep one; WITH or UNION ALL puts several SELECTs into one statement")
+	return nil, src.wrong(max(0, at+firstLocation(statements[1])), fmt.Sprintf("there are %d statements here, one SELECT is allowed", len(statements)), "keep one; WITH or UNION ALL puts several SELECTs into one statement")
 }
 
 // expr parses one expression of this package's own making.
@@ -177,37 +184,17 @@ func (c *Compiler) printExpr(e node) (string, error) {
 	return strings.TrimPrefix(text, "SELECT "), err
 }
 
-// source is SQL text a person wrote and where it came from.
-type source struct {
-	file, text string
-}
-
-// wrong is a Problem at a byte offset of the text.
-func (s source) wrong(at int, message, hint string) *schemas.Problem {
-	p := &schemas.Problem{Kind: schemas.Usage, File: s.file, Message: message, Hint: hint}
-	if at >= 0 && at <= len(s.text) {
-		before := s.text[:at]
-		p.Line = strings.Count(before, "\n") + 1
-		p.Column = utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:]) + 1
-	}
-	return p
-}
-
-func (s source) notParsed(tree node) error {
+func (s source) notParsed(tree node, part string, from int) error {
 	message := str(tree, "error_message")
 	if strings.Contains(message, "Only SELECT") {
-		return s.notSelect()
+		return s.notSelect(part, from)
 	}
 	at := -1
-	switch v := tree["position"].(type) {
-	case string:
-		at, _ = strconv.Atoi(v)
-	case json.Number:
-		n, _ := v.Int64()
-		at = int(n)
+	if n, err := strconv.Atoi(fmt.Sprint(tree["position"])); err == nil {
+		at = from + byteOffset(part, n)
 	}
-	if strings.TrimSpace(s.text) == "" {
-		at, message = 0, "there is no SELECT here"
+	if strings.TrimSpace(part) == "" {
+		at, message = max(from, 0), "there is no SELECT here"
 	}
 	return s.wrong(at, message, "correct the SQL; it is DuckDB's dialect")
 }

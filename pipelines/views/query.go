@@ -74,21 +74,23 @@ func (c *Compiler) Query(text string, known Tables) (*Query, error) {
 		return nil, err
 	}
 	a := &adhoc{c: c, src: src, known: known, query: sub(st, "node"), columns: map[string][]Column{}, topics: map[uintptr]bool{}}
-	if err := c.checkFunctions(src, a.query, false); err != nil {
+	defer c.dropTables()
+	if err := a.expand(&a.src); err != nil {
 		return nil, err
 	}
-	bound, err := a.bindParameters()
-	if err != nil {
+	if err := c.checkFunctions(a.src, a.query, false); err != nil {
+		return nil, err
+	}
+	if err := a.bindParameters(); err != nil {
 		return nil, err
 	}
 	if err := a.resolve(); err != nil {
 		return nil, err
 	}
-	defer c.dropTables()
-	if err := checkRowID(src, a.query, a.isColumn); err != nil {
+	if err := checkRowID(a.src, a.query, a.isColumn); err != nil {
 		return nil, err
 	}
-	return a.describe(bound)
+	return a.describe()
 }
 
 type adhoc struct {
@@ -101,10 +103,9 @@ type adhoc struct {
 	topics  map[uintptr]bool    // the nodes of FROM that are topics, by address
 }
 
-// bindParameters puts the values in place and says whether there were any.
-func (a *adhoc) bindParameters() (bool, error) {
+// bindParameters puts the values in place.
+func (a *adhoc) bindParameters() error {
 	var failed error
-	bound := false
 	rewrite(a.query, func(n node) (node, bool) {
 		if failed != nil || class(n) != "PARAMETER" {
 			return nil, false
@@ -121,10 +122,10 @@ func (a *adhoc) bindParameters() (bool, error) {
 			failed = a.src.wrong(at, fmt.Sprintf("the value of $%s is not one constant: %s", name, value), "write 5, 'text' or TIMESTAMP '2026-01-01 00:00:00'")
 			return n, true
 		}
-		bound = true
+		moveTo(e, -1)
 		return withAlias(e, str(n, "alias")), true
 	})
-	return bound, failed
+	return failed
 }
 
 func isConstant(e node) bool {
@@ -210,25 +211,17 @@ func (a *adhoc) names() []string {
 	return out
 }
 
-func (a *adhoc) describe(bound bool) (*Query, error) {
+func (a *adhoc) describe() (*Query, error) {
 	q := &Query{}
-	text, skip := a.src.text, len("DESCRIBE ")
-	var err error
-	if bound {
-		// places in a text that DuckDB printed mean nothing to the person who wrote the other
-		if text, err = a.c.print(clone(a.query)); err != nil {
-			return nil, err
+	var cols []string
+	for _, t := range a.tables {
+		for _, c := range a.columns[t.Schema+"."+t.Name] {
+			cols = append(cols, c.Name)
 		}
-		skip = 1 << 30
 	}
-	if q.Columns, err = a.c.describe(text); err != nil {
-		var cols []string
-		for _, t := range a.tables {
-			for _, c := range a.columns[t.Schema+"."+t.Name] {
-				cols = append(cols, c.Name)
-			}
-		}
-		return nil, a.src.bindProblem(err, skip, slices.Compact(cols))
+	var err error
+	if q.Columns, err = a.c.describeTree(a.src, a.query, slices.Compact(cols)); err != nil {
+		return nil, err
 	}
 	ties := &settler{c: a.c, isTopic: func(t node) bool { return a.topics[address(t)] }}
 	if err := ties.settleQuery(a.query, nil); err != nil {

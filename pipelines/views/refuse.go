@@ -45,20 +45,24 @@ var verbs = map[string]string{
 	"attach": "put the table into reference/ as CSV, Parquet or NDJSON", "install": "no extension can be installed; json, parquet and icu are built in",
 	"load": "no extension can be loaded; json, parquet and icu are built in", "set": "settings are fixed; the time zone is UTC",
 	"reset": "settings are fixed; the time zone is UTC", "pragma": "settings are fixed; the time zone is UTC",
-	"create": "put a SELECT into views/NAME.sql to keep it", "insert": "use `millrace ingest TOPIC` to add records",
+	"create": "put a SELECT into views/NAME.sql to keep it, macros into views/_macros.sql", "insert": "use `millrace ingest TOPIC` to add records",
 	"update": "records are never changed; a view can hold the rule instead", "delete": "records are never deleted by a query",
 	"drop": "delete the view's or topic's file", "alter": "edit the topic's file", "explain": "use `millrace query --explain`",
-	"pivot": "use GROUP BY with FILTER: sum(x) FILTER (WHERE k = 'a') AS a", "unpivot": "use UNION ALL, or unnest over a list of structs", "import": "use `millrace ingest TOPIC FILE`",
-	"call": "ask with a SELECT over topics, views and reference tables", "use": "write schema.table: rejects.TOPIC, batch.VIEW, speed.VIEW",
+	"import": "use `millrace ingest TOPIC FILE`",
+	"call":   "ask with a SELECT over topics, views and reference tables", "use": "write schema.table: rejects.TOPIC, batch.VIEW, speed.VIEW",
 }
 
-func (s source) notSelect() error {
-	word := strings.ToLower(firstWord(s.text))
-	hint, known := verbs[word]
-	if !known {
-		return s.wrong(0, "this is not one SELECT", "write one SELECT and no other statement; instead of PIVOT, use GROUP BY with FILTER")
+func (s source) notSelect(part string, from int) error {
+	word := strings.ToLower(firstWord(part))
+	for _, t := range lex(part) {
+		if hint, known := verbs[word]; known {
+			return s.wrong(from+t.from, fmt.Sprintf("%s is not allowed, only SELECT is", strings.ToUpper(word)), hint)
+		}
+		if word := part[t.from:t.to]; t.kind == wordToken && (strings.EqualFold(word, "PIVOT") || strings.EqualFold(word, "PIVOT_WIDER")) {
+			return s.wrong(from+t.from, "PIVOT without IN has columns that hang on the data", "list them: PIVOT topic ON kind IN ('a', 'b') USING sum(x) GROUP BY g")
+		}
 	}
-	return s.wrong(max(0, strings.Index(strings.ToLower(s.text), word)), fmt.Sprintf("%s is not allowed, only SELECT is", strings.ToUpper(word)), hint)
+	return s.wrong(max(from, 0), "this is not one SELECT", "write one SELECT and no other statement")
 }
 
 // Words whose nodes DuckDB gives no place; they name a place in a message and decide nothing.
@@ -96,6 +100,11 @@ func firstWord(text string) string {
 
 // checkFunctions refuses what no query may do and, for a view, what would not give the same answer twice.
 func (c *Compiler) checkFunctions(src source, query node, view bool) error {
+	return c.checkCalls(src, query, view, func(string) bool { return false })
+}
+
+// checkCalls is checkFunctions for a text that may read macros in FROM.
+func (c *Compiler) checkCalls(src source, query node, view bool, isMacro func(name string) bool) error {
 	var problem error
 	refuse := func(n node, message, hint string) bool {
 		if problem == nil {
@@ -117,7 +126,7 @@ func (c *Compiler) checkFunctions(src source, query node, view bool) error {
 		case "TABLE_FUNCTION":
 			fn := sub(n, "function")
 			name := strings.ToLower(str(fn, "function_name"))
-			if !tableFunctions[name] {
+			if !tableFunctions[name] && !isMacro(name) {
 				return refuse(fn, fmt.Sprintf("%s() may not be read here", name), "read topics, views and reference tables by name; files go into reference/ or through `millrace ingest`")
 			}
 		}
@@ -201,20 +210,39 @@ func (s source) bindProblem(err error, skip int, columns []string) error {
 	if at >= 0 {
 		at -= skip
 	}
+	return s.bindError(e, at, columns)
+}
+
+var noSuchColumn = regexp.MustCompile(`^(?:Table|Values list) "(.*)" does not have a column named "(.*)"`)
+
+// bindError turns what DuckDB says is wrong at a place into a Problem.
+func (s source) bindError(e duckError, at int, columns []string) error {
 	message, hint := firstLine(e.message), "correct the SQL; it is DuckDB's dialect"
 	switch {
 	case e.subtype == "COLUMN_NOT_FOUND" || strings.Contains(message, "not found in FROM clause"):
 		message = fmt.Sprintf("there is no column %q", e.name)
 		hint = "the columns are " + strings.Join(columns, ", ")
-		if near := schemas.Nearest(e.name, columns); near != "" {
+		if near := schemas.Nearest(e.name, columns); near == e.name {
+			hint = "a table has it, but it is not in FROM here, or a SELECT in FROM leaves it out"
+		} else if near != "" {
+			hint = fmt.Sprintf("did you mean %s?", near)
+		}
+	case noSuchColumn.MatchString(message): // of a table that is named before it
+		names := noSuchColumn.FindStringSubmatch(message)
+		message, hint = fmt.Sprintf("%s has no column %q", names[1], names[2]), "see its columns with `millrace validate -v`"
+		if near := schemas.Nearest(names[2], columns); near != "" && near != names[2] {
 			hint = fmt.Sprintf("did you mean %s?", near)
 		}
 	case e.subtype == "MISSING_ENTRY" && strings.HasPrefix(message, "Type with name"):
 		message, hint = fmt.Sprintf("there is no type %s", e.name), "types are DuckDB's"
+	case e.subtype == "MISSING_ENTRY" && strings.HasPrefix(message, "Table with name"):
+		message, hint = fmt.Sprintf("there is no table %q", e.name), "topics, views and reference tables are read by name"
 	case e.subtype == "MISSING_ENTRY" && e.name != "":
 		message = fmt.Sprintf("there is no function %s", e.name)
 		hint = "functions are DuckDB's"
-		if near, _, _ := strings.Cut(e.candidates, ","); near != "" {
+		if near := schemas.Nearest(e.name, s.macros); near != "" {
+			hint = fmt.Sprintf("did you mean %s?", near)
+		} else if near, _, _ := strings.Cut(e.candidates, ","); near != "" {
 			hint = fmt.Sprintf("did you mean %s?", near)
 		}
 	case e.subtype == "NO_MATCHING_FUNCTION":
@@ -222,6 +250,8 @@ func (s source) bindProblem(err error, skip int, columns []string) error {
 		hint = "cast the argument to a type the function takes"
 	case strings.Contains(message, "must appear in the GROUP BY"):
 		hint = "add it to GROUP BY, or put an aggregate around it"
+	case strings.HasPrefix(message, "Conflicting column names"):
+		hint = "a column has the name of a parameter: give the parameter another"
 	case strings.HasPrefix(message, "UNNEST not supported"):
 		hint = "put it into FROM: FROM topic, unnest(list) AS u(item)"
 	}

@@ -107,7 +107,7 @@ func columnRef(names ...string) node {
 	for i, s := range names {
 		l[i] = s
 	}
-	return node{"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": json.Number("18446744073709551615"), "column_names": l}
+	return node{"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": nowhere, "column_names": l}
 }
 
 // children visits the direct children of v in a fixed order and replaces each with what f gives.

@@ -33,6 +33,13 @@ type Column struct {
 type Catalog struct {
 	Topics     map[string]*schemas.Topic
 	References map[string]*Reference
+	ViewTexts  map[string]ViewText // other views, which a view may read by name
+	Macros     *Macros             // nil: only those built in
+}
+
+// ViewText is a view's SELECT as its file says it.
+type ViewText struct {
+	File, SQL string
 }
 
 // View is a compiled view. It is immutable, safe for concurrent use, and its JSON round-trips.

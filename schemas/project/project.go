@@ -29,6 +29,7 @@ type Project struct {
 	Config     Config
 	Topics     map[string]*schemas.Topic
 	Views      []View      // by name
+	Macros     *View       // views/_macros.sql, which is no view; nil if there is none
 	References []Reference // by name
 	Jobs       []*Job      // by name
 	Notes      []string    // what was found and is not used, a sentence each
@@ -139,6 +140,10 @@ func (l *loader) topics() {
 
 func (l *loader) views() {
 	l.each("views", []string{".sql"}, func(name, file string, text []byte) {
+		if name == "_macros" {
+			l.project.Macros = &View{Name: name, File: file, SQL: string(text)}
+			return
+		}
 		l.identifier(name, file)
 		if strings.TrimSpace(string(text)) == "" {
 			l.report(file, "write one SELECT", "the view is empty")

@@ -38,6 +38,7 @@ func TestOpenNamesEveryProblem(t *testing.T) {
 		"views/2fast.sql":        "SELECT 1",
 		"views/empty.sql":        " \n",
 		"views/.hidden.sql":      "",
+		"views/_macros.sql":      "CREATE MACRO one() AS 1;",
 		"reference/Flights.csv":  "a\n1\n",
 		"reference/lonely.yaml":  "fields: {a: INTEGER}\n",
 		"reference/keyed.yaml":   "fields: {a: INTEGER}\nkey: a\n",
@@ -63,6 +64,9 @@ func TestOpenNamesEveryProblem(t *testing.T) {
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if p.Macros == nil || p.Macros.File != "views/_macros.sql" || p.Macros.SQL != "CREATE MACRO one() AS 1;" || len(p.Views) != 3 {
+		t.Errorf("macros %v, views %v", p.Macros, p.Views)
 	}
 	notes := "topics/notes.txt is ignored: a file of topics/ ends in .yaml\n" +
 		"reference/sheet.xlsx is ignored: a file of reference/ ends in .csv, .parquet or .ndjson\n" +

@@ -1,0 +1,323 @@
+package views
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// selected is a column of a FROM clause as an expression.
+type selected struct {
+	table string // its alias; empty: none, or those of USING
+	name  string
+	expr  node
+}
+
+// expandStars puts single columns in place of *, COLUMNS(...) and #1 in a SELECT. What it cannot tell apart stays as it
+// is: the names and types of the columns are compared with those that DuckDB gives for the SELECT as it stood.
+func (x *expander) expandStars(q node, f *frame) {
+	items := nodes(list(q, "select_list"))
+	where := sub(q, "where_clause")
+	if !slices.ContainsFunc(items, hasStar) && (where == nil || !hasStar(where)) {
+		return
+	}
+	g := &frame{ctes: f.ctes, from: f.from, outer: f.outer, leaves: f.leaves}
+	want, ok := x.describe(q, g)
+	if !ok {
+		return
+	}
+	s := &stars{x: x, frame: g}
+	if s.all, ok = s.everything(); !ok {
+		return
+	}
+	var out []node
+	for _, item := range items {
+		each, ok := s.expand(item)
+		if !ok {
+			return
+		}
+		out = append(out, each...)
+	}
+	if len(out) != len(want) {
+		return
+	}
+	for i, item := range out {
+		names := columnNames(item)
+		if str(item, "alias") != want[i].Name && (len(names) == 0 || names[len(names)-1] != want[i].Name || str(item, "alias") != "") {
+			item["alias"] = want[i].Name
+		}
+	}
+	expanded := clone(q)
+	expanded["select_list"] = anys(out)
+	if where != nil && hasStar(where) {
+		each, ok := s.expand(where)
+		if !ok || len(each) == 0 {
+			return
+		}
+		expanded["where_clause"] = allOf(each)
+	}
+	if got, ok := x.describe(expanded, g); ok && slices.Equal(got, want) {
+		q["select_list"], q["where_clause"] = expanded["select_list"], expanded["where_clause"]
+	}
+}
+
+// hasStar says whether an expression has a star or a column by its place, outside of queries within it.
+func hasStar(e node) bool {
+	found := false
+	walk(e, func(n node) bool {
+		found = found || class(n) == "STAR" || class(n) == "POSITIONAL_REFERENCE"
+		return !found && !isQuery(n)
+	})
+	return found
+}
+
+func allOf(conditions []node) node {
+	if len(conditions) == 1 {
+		return conditions[0]
+	}
+	return node{"class": "CONJUNCTION", "type": "CONJUNCTION_AND", "alias": "", "query_location": nowhere, "children": anys(conditions)}
+}
+
+// stars are the columns that the stars of one SELECT mean.
+type stars struct {
+	x     *expander
+	frame *frame
+	all   []selected // what * means
+}
+
+// everything lists the columns of *: table by table, each column of USING once.
+func (s *stars) everything() ([]selected, bool) {
+	using, tables := map[string]bool{}, map[string]int{}
+	leaves := s.x.leavesOf(s.frame)
+	for _, l := range leaves {
+		for _, c := range l.columns {
+			tables[strings.ToLower(c.Name)]++
+		}
+	}
+	walk(s.frame.from, func(n node) bool {
+		for _, c := range list(n, "using_columns") {
+			name, _ := c.(string)
+			using[strings.ToLower(name)] = true
+		}
+		if str(n, "ref_type") == "NATURAL" {
+			for name, n := range tables {
+				using[name] = using[name] || n > 1
+			}
+		}
+		return !isQuery(n)
+	})
+	var out []selected
+	seen := map[string]bool{}
+	for _, l := range leaves {
+		for _, c := range l.columns {
+			key := strings.ToLower(c.Name)
+			table, ref := l.alias, columnRef(c.Name)
+			switch {
+			case using[key] && seen[key]:
+				continue
+			case tables[key] > 1 && !using[key]:
+				ref = columnRef(l.name(), c.Name)
+			}
+			if seen[key] = true; using[key] {
+				table = ""
+			}
+			out = append(out, selected{table, c.Name, ref})
+		}
+	}
+	return out, slices.EqualFunc(out, s.names(starNode("")), func(c selected, name string) bool { return c.name == name })
+}
+
+// names are what DuckDB calls the columns of one expression over the FROM clause.
+func (s *stars) names(item node) []string {
+	q := emptySelect(node{"from_table": s.frame.from})
+	q["select_list"] = []any{withAlias(clone(item), "")}
+	cols, _ := s.x.describe(q, s.frame)
+	var out []string
+	for _, c := range cols {
+		out = append(out, c.Name)
+	}
+	return out
+}
+
+// expand gives one expression for each column that an expression means. All its stars mean as many.
+func (s *stars) expand(item node) ([]node, bool) {
+	if args := nodes(list(item, "children")); class(item) == "FUNCTION" && len(args) > 0 && class(args[0]) == "STAR" && !flag(args[0], "columns") { // * LIKE 'a%'
+		cols, ok := pick(s.all, s.names(item))
+		var out []node
+		for _, c := range cols {
+			out = append(out, clone(c.expr))
+		}
+		return out, ok
+	}
+	sets := map[uintptr][]selected{} // by the address of a star
+	count, ok := -1, true
+	var look func(v any, unpacked bool)
+	look = func(v any, unpacked bool) {
+		n, isNode := v.(node)
+		switch {
+		case isNode && isQuery(n):
+			return
+		case isNode && (class(n) == "STAR" || class(n) == "POSITIONAL_REFERENCE"):
+			cols, known := s.columns(n)
+			sets[address(n)] = cols
+			if !unpacked {
+				ok = ok && (count < 0 || count == len(cols))
+				count = len(cols)
+			}
+			ok = ok && known && (flag(n, "columns") || class(n) != "STAR" || class(item) == "STAR")
+			return
+		}
+		unpacked = isNode && str(n, "type") == "OPERATOR_UNPACK"
+		children(v, func(c any) any { look(c, unpacked); return c })
+	}
+	look(item, false)
+	if !ok {
+		return nil, false
+	}
+	if count < 0 {
+		count = 1
+	}
+	var out []node
+	for i := range count {
+		out = append(out, substitute(item, sets, i).(node))
+	}
+	return out, true
+}
+
+// substitute is a copy of an expression with column i of each star in its place, and all columns of one that is unpacked.
+func substitute(v any, sets map[uintptr][]selected, i int) any {
+	switch v := v.(type) {
+	case node:
+		if set, ok := sets[address(v)]; ok {
+			return withAlias(clone(set[i].expr), str(v, "alias"))
+		}
+		out := make(node, len(v))
+		for k, c := range v {
+			out[k] = substitute(c, sets, i)
+		}
+		return out
+	case []any:
+		out := []any{}
+		for _, c := range v {
+			n, _ := c.(node)
+			if str(n, "type") != "OPERATOR_UNPACK" {
+				out = append(out, substitute(c, sets, i))
+				continue
+			}
+			for _, one := range sets[address(nodes(list(n, "children"))[0])] {
+				out = append(out, clone(one.expr))
+			}
+		}
+		return out
+	}
+	return v
+}
+
+// columns are those that one star or #1 means.
+func (s *stars) columns(star node) ([]selected, bool) {
+	if class(star) == "POSITIONAL_REFERENCE" {
+		return s.byPlace(star)
+	}
+	if star["expr"] != nil {
+		return pick(s.all, s.names(star))
+	}
+	base, ok := s.of(str(star, "relation_name"))
+	if !ok {
+		return nil, false
+	}
+	replaced := map[string]node{}
+	for _, r := range nodes(list(star, "replace_list")) {
+		replaced[strings.ToLower(str(r, "key"))] = sub(r, "value")
+	}
+	var out []selected
+	for _, c := range base {
+		if s.excluded(star, c) {
+			continue
+		}
+		if value, ok := replaced[strings.ToLower(c.name)]; ok {
+			c.expr = withAlias(clone(value), "")
+		}
+		out = append(out, c)
+	}
+	return out, true
+}
+
+func (s *stars) excluded(star node, c selected) bool {
+	for _, e := range list(star, "exclude_list") {
+		if name, _ := e.(string); strings.EqualFold(name, c.name) {
+			return true
+		}
+	}
+	for _, e := range nodes(list(star, "qualified_exclude_list")) {
+		if strings.EqualFold(str(e, "column"), c.name) && (str(e, "table") == "" || strings.EqualFold(str(e, "table"), c.table)) {
+			return true
+		}
+	}
+	return false
+}
+
+// of are the columns of one table, of the fields of a struct, or of all tables.
+func (s *stars) of(table string) ([]selected, bool) {
+	if table == "" {
+		return s.all, true
+	}
+	for _, l := range s.x.leavesOf(s.frame) {
+		if !strings.EqualFold(l.alias, table) {
+			continue
+		}
+		var out []selected
+		for _, c := range l.columns {
+			i := slices.IndexFunc(s.all, func(a selected) bool { return a.table == l.alias && a.name == c.Name })
+			if i >= 0 {
+				out = append(out, s.all[i])
+			} else {
+				out = append(out, selected{l.alias, c.Name, columnRef(l.name(), c.Name)})
+			}
+		}
+		return out, true
+	}
+	var out []selected
+	for _, field := range s.names(starNode(table)) {
+		out = append(out, selected{"", field, columnRef(table, field)})
+	}
+	return out, len(out) > 0
+}
+
+// byPlace is the column that #1 means: places count the columns of all tables.
+func (s *stars) byPlace(ref node) ([]selected, bool) {
+	number, _ := ref["index"].(json.Number)
+	at, err := number.Int64()
+	for _, l := range s.x.leavesOf(s.frame) {
+		if n := int64(len(l.columns)); at > n {
+			at -= n
+			continue
+		}
+		if err != nil || at < 1 {
+			break
+		}
+		table, _ := s.of(l.alias)
+		return table[at-1 : at], true
+	}
+	return nil, false
+}
+
+// pick finds columns by name; false if one is not there, or there twice.
+func pick(all []selected, names []string) ([]selected, bool) {
+	var out []selected
+	for _, name := range names {
+		found := -1
+		for i, c := range all {
+			if c.name == name {
+				if found >= 0 {
+					return nil, false
+				}
+				found = i
+			}
+		}
+		if found < 0 {
+			return nil, false
+		}
+		out = append(out, all[found])
+	}
+	return out, len(out) > 0
+}
