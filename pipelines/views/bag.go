@@ -94,7 +94,7 @@ func (g *grouper) counted(n node, b *bag) string {
 
 // byPlace says whether an order is that of the records' place in the log, and then of the value itself.
 func (g *grouper) byPlace(orders []node) bool {
-	return len(orders) == len(handed)+1 && slices.ContainsFunc(recordNames, func(names [3]string) bool {
+	return len(orders) >= len(handed) && len(orders) <= len(handed)+1 && slices.ContainsFunc(recordNames, func(names [3]string) bool {
 		for i, name := range names {
 			at := sub(orders[i], "expression")
 			if class(at) == "FUNCTION" {

@@ -336,12 +336,19 @@ func (s settling) settleCall(n node) (node, error) {
 			by["orders"] = append(list(by, "orders"), ascending(e))
 		}
 		s.used = true
-		by["orders"] = append(list(by, "orders"), ascending(withAlias(clone(list(n, "children")[0].(node)), ""))) // a join makes several rows of a record
+		byValue(n) // a join makes several rows of a record
 	case bags[name] == ofRecords && a.distinct && len(orders) == 0, name == "mode" && len(orders) == 0:
-		by := sub(n, "order_bys")
-		by["orders"] = []any{ascending(withAlias(clone(list(n, "children")[0].(node)), ""))}
+		byValue(n)
 	}
 	return nil, nil
+}
+
+// byValue puts an aggregate's argument behind what its rows are ordered by.
+func byValue(n node) {
+	if x := nodes(list(n, "children"))[0]; hasColumn(x) {
+		by := sub(n, "order_bys")
+		by["orders"] = append(list(by, "orders"), ascending(withAlias(clone(x), "")))
+	}
 }
 
 func ascending(e node) node {

@@ -79,6 +79,6 @@ func mostFrequent(a call, _ typer) (text, reason string, err error) {
 	if len(a.args) != 2 {
 		return "", "approx_top_k needs a value and a number", nil
 	}
-	return fmt.Sprintf("list_transform(list_slice(list_sort(list_transform(map_entries(histogram(%s)%s), lambda e: {'n': -CAST(e.value AS BIGINT), 'v': e.key})), 1, %s), lambda e: e.v)",
+	return fmt.Sprintf("list_transform(list_slice(list_sort(list_transform(map_entries(histogram(%[1]s)%[2]s), lambda e: {'n': -CAST(struct_extract(e, 'value') AS BIGINT), 'v': struct_extract(e, 'key')})), 1, %[3]s), lambda e: struct_extract(e, 'v'))",
 		a.args[0], a.where(), a.args[1]), "", nil
 }

@@ -262,3 +262,7 @@ SELECT g, arg_max(s, i, 2), arg_min(h, ts, 3), max_by(st, ut, 2) FILTER (b), min
 SELECT t.b, arg_max(r.name, t.i, 3) FROM t JOIN r ON t.g = r.g GROUP BY t.b;
 -- bit strings
 SELECT g, bitstring_agg(ut, 0, 255), bitstring_agg(i % 5, -4, 4) FILTER (b) FROM t GROUP BY g;
+-- constants in aggregates ties
+SELECT list('x'), mode(3), string_agg('a', '-'), count(DISTINCT 1), first(2) FROM t;
+-- most frequent in having ties
+SELECT g, approx_top_k(s, 2) AS top FROM t GROUP BY g HAVING approx_top_k(s, 2) IS NOT NULL AND len(top) > 0;
