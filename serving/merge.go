@@ -48,7 +48,7 @@ func (q *question) merge(ctx context.Context, v *views.View, half string) (strin
 		if err != nil {
 			return "", err
 		}
-		return v.AnswerSQL(state), nil
+		return v.FinalSQL(state), nil
 	}
 	if half != "" {
 		return "", &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("%s.%s: the view is answered from raw and has no halves", half, v.Name), Hint: "ask for " + v.Name}

@@ -126,7 +126,7 @@ func askDuckDB(ctx context.Context, c *compiled, v *views.View, tail arrow.Recor
 	for i, c := range v.Columns {
 		cells[i] = "coalesce(to_json(" + schemas.QuoteIdent(c.Name) + ")::VARCHAR, 'null')"
 	}
-	rows, err := session.Query(ctx, fmt.Sprintf("SELECT '[' || concat_ws(',', %s) || ']' FROM (%s)", strings.Join(cells, ", "), v.AnswerSQL("state")))
+	rows, err := session.Query(ctx, fmt.Sprintf("SELECT '[' || concat_ws(',', %s) || ']' FROM (%s)", strings.Join(cells, ", "), v.FinalSQL("state")))
 	if err != nil {
 		return 0, err
 	}

@@ -210,7 +210,7 @@ func (k *Kernel) AddParquet(ctx context.Context, path string, r schemas.Range) e
 		if st.failed[i] != nil {
 			continue
 		}
-		if err := k.session.Exec(ctx, fmt.Sprintf("INSERT INTO %s %s", schemas.QuoteIdent(st.tables[i]), v.PartialSQL(k.name+".history"))); err != nil {
+		if err := k.session.Exec(ctx, fmt.Sprintf("INSERT INTO %s %s", schemas.QuoteIdent(st.tables[i]), v.PartialTableSQL(k.name+".history"))); err != nil {
 			if err = fmt.Errorf("view %s over %s: %w", v.Name, path, err); !k.skips(err) {
 				return err
 			}

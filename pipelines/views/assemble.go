@@ -218,7 +218,7 @@ func (p *planner) partialSQL() (string, error) {
 		for _, c := range p.view.Wanted[p.view.Topic] {
 			cols = append(cols, quoteName(c))
 		}
-		text = "WITH " + rowsName + " AS MATERIALIZED (SELECT " + strings.Join(cols, ", ") + " FROM " + sourceMark + ") " + text
+		text = rowsOnce + "(SELECT " + strings.Join(cols, ", ") + " FROM " + sourceMark + ") " + text
 	}
 	return text, err
 }

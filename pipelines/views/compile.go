@@ -70,7 +70,10 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 		v.Wanted[name] = b.wanted(name)
 	}
 	b.warn()
-	return v, b.merged()
+	if err := b.merged(); err != nil {
+		return nil, err
+	}
+	return v, b.checkSession()
 }
 
 // build is one compilation under way.

@@ -93,8 +93,8 @@ func TestViews(t *testing.T) {
 		if err != nil {
 			return problemText(t, err)
 		}
-		if throughJSON(t, v); v.Class == Merged {
-			return "merged"
+		if throughJSON(t, v); v.Class.FromPartials() {
+			return string(v.Class)
 		}
 		return "raw: " + strings.Join(v.Reasons, "; ")
 	})

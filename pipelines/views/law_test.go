@@ -207,7 +207,7 @@ func (l *law) check(t fataler, v lawView, total int, cuts []int, group func(n in
 		l.exec(t, fmt.Sprintf("INSERT INTO parts SELECT * FROM group%d", g))
 	}
 	want := l.rows(t, v.RawSQL(nil))
-	l.same(t, v, "answer over partials", l.rows(t, v.AnswerSQL("parts")), want)
+	l.same(t, v, "answer over partials", l.rows(t, v.FinalSQL("parts")), want)
 	l.exec(t, "DELETE FROM parts")
 	for _, g := range groups {
 		l.exec(t, fmt.Sprintf("INSERT INTO parts %s", v.MergeSQL(fmt.Sprintf("group%d", g))))

@@ -2,6 +2,7 @@ package views
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -65,6 +66,9 @@ var zoned = map[string]bool{
 	"day": true, "dayofmonth": true, "dayofweek": true, "isodow": true, "week": true, "month": true, "year": true, "quarter": true, "dayname": true, "monthname": true,
 }
 
+// days are the spans of time that begin elsewhere in another time zone.
+var days = regexp.MustCompile(`(?i)day|week|month|quarter|year|decade|%`)
+
 // warn notes what may surprise in a view: sums of floating point numbers, days whose time zone nobody set, whole-number
 // division, and groups that grow with the records.
 func (b *build) warn() {
@@ -107,7 +111,7 @@ func (b *build) warn() {
 		switch t := typeOf(args[0]); {
 		case (name == "sum" || name == "avg") && (t == "DOUBLE" || t == "FLOAT"):
 			warn("%s over %s: floating point sums differ in their last digits by the order of records; DECIMAL is exact, fsum nearly", name, strings.Join(columnNames(args[0]), "."))
-		case zoned[name] && typeOf(args[len(args)-1]) == "TIMESTAMP WITH TIME ZONE":
+		case zoned[name] && typeOf(args[len(args)-1]) == "TIMESTAMP WITH TIME ZONE" && (len(args) == 1 || days.MatchString(encodeTree(args[0]))):
 			warn("%s over %s: no time zone is set, so days and hours are those of UTC; AT TIME ZONE 'Europe/Paris' gives local ones", name, strings.Join(columnNames(args[len(args)-1]), "."))
 		case name == "//":
 			warn("a // b drops the remainder; a / b keeps it")

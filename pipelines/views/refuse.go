@@ -141,6 +141,9 @@ func (c *Compiler) checkCalls(src source, query node, view bool, isMacro func(na
 		if why, ok := forbidden[name]; ok {
 			return refuse(n, fmt.Sprintf("%s() is not allowed: it %s", name, why), "remove it")
 		}
+		if !view && name == sessionName {
+			return refuse(n, "session() is for views", "write the SELECT into views/NAME.sql and ask for NAME")
+		}
 		if view && c.changes(n, name) {
 			return refuse(n, fmt.Sprintf("%s() has another value at each call, so a view may not use it", name), "use the event time or _timestamp (append time) of the record; a query over the view may call it")
 		}

@@ -3,6 +3,7 @@ package views
 import (
 	"database/sql/driver"
 	"errors"
+	"regexp"
 	"strings"
 
 	"github.com/duckdb/duckdb-go/v2"
@@ -21,6 +22,36 @@ type session struct {
 
 func isSession(e node) bool {
 	return class(e) == "FUNCTION" && strings.EqualFold(str(e, "function_name"), sessionName) && len(list(e, "children")) == 2
+}
+
+// Literals and calls in the SQL of plans.
+var (
+	textLiteral = regexp.MustCompile(`'(?:[^']|'')*'`)
+	sessionCall = regexp.MustCompile(`(?i)\bsession"?\(`)
+)
+
+// checkSession refuses a view that has sessions and is not merged, or has one where it is no group key: DuckDB alone does
+// not know what a session is.
+func (b *build) checkSession() error {
+	plans := b.view.Plans
+	if !sessionCall.MatchString(textLiteral.ReplaceAllString(plans.Raw+plans.Partial+plans.Final, "")) {
+		return nil
+	}
+	var at node
+	walk(b.query, func(n node) bool {
+		if at == nil && isSession(n) {
+			at = n
+		}
+		return at == nil
+	})
+	if at == nil {
+		return nil
+	}
+	why := strings.Join(b.view.Reasons, "; ")
+	if why == "" {
+		why = "it is no key of GROUP BY"
+	}
+	return b.src.wrong(location(at), "session(...) has no answer here: "+why, "make session(ts, gap) a key of GROUP BY, beside aggregates that keep a few columns: count, sum, min, max, avg, arg_max")
 }
 
 // fuse makes the last of the group keys, a session, a stretch of time.

@@ -73,6 +73,12 @@ type Plans struct {
 	Magnitudes string `json:"magnitudes,omitempty"`
 }
 
+// How a partial plan that reads the topic's rows in several places begins: with a table of them, or with a name for them.
+const (
+	rowsOnce  = "WITH " + rowsName + " AS MATERIALIZED "
+	rowsAgain = "WITH " + rowsName + " AS NOT MATERIALIZED "
+)
+
 const (
 	sourceMark = "__millrace_source__"
 	tableMark  = "__millrace_table_" // then the index into Topics and References, then "__"
@@ -80,9 +86,14 @@ const (
 
 func mark(i int) string { return tableMark + strconv.Itoa(i) + "__" }
 
-// PartialSQL reads the named table, which has the Wanted columns, and gives State rows in no order. Reference tables
-// are read under their own names. Empty for a raw view, as MergeSQL, FinalSQL and AnswerSQL are.
+// PartialSQL reads the named table, which has the Wanted columns, and gives State rows in no order. It reads the table once,
+// so that it may be a stream. Reference tables are read under their own names. Empty for a raw view, as MergeSQL and FinalSQL are.
 func (v *View) PartialSQL(source string) string { return fill(v.Plans.Partial, source) }
+
+// PartialTableSQL is PartialSQL over a table that may be read more than once, which spares keeping its rows meanwhile.
+func (v *View) PartialTableSQL(source string) string {
+	return fill(strings.Replace(v.Plans.Partial, rowsOnce, rowsAgain, 1), source)
+}
 
 // MergeSQL reads State rows from the named table and gives State rows, one a group.
 func (v *View) MergeSQL(source string) string { return fill(v.Plans.Merge, source) }
@@ -90,9 +101,6 @@ func (v *View) MergeSQL(source string) string { return fill(v.Plans.Merge, sourc
 // FinalSQL reads State rows, in any number a group, from the named table and gives the answer. Over no row at all a view
 // without GROUP BY answers its one row.
 func (v *View) FinalSQL(source string) string { return fill(v.Plans.Final, source) }
-
-// AnswerSQL is FinalSQL.
-func (v *View) AnswerSQL(source string) string { return v.FinalSQL(source) }
 
 // RawSQL is the SELECT over full tables. The map gives the tables that stand for topics and references; one that is
 // absent is read under its own name.

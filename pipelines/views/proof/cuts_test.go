@@ -107,7 +107,7 @@ func (g *ground) cut(t reporter, v *views.View, c cutting) (overParts, overMerge
 	}
 	run(together(all))
 	if err == nil {
-		overParts, err = g.ask(t, v.AnswerSQL("parts"))
+		overParts, err = g.ask(t, v.FinalSQL("parts"))
 	}
 	for i, step := range c.Together {
 		run(together(step))
