@@ -29,7 +29,13 @@ type expander struct {
 // expand puts everything into the view's query that stands for other SQL. Texts it takes from elsewhere are added to src.
 func (b *build) expand(src *source) error {
 	x := &expander{c: b.c, src: src, macros: b.c.allMacros(src, b.cat), within: []string{b.view.Name}, stars: true}
-	x.view = func(name string) (string, ViewText, bool) { return lookup(b.cat.ViewTexts, name) }
+	x.view = func(name string) (string, ViewText, bool) {
+		declared, text, ok := lookup(b.cat.ViewTexts, name)
+		if _, _, isTable := b.cat.table(name); !ok && !isTable && strings.EqualFold(name, b.view.Name) {
+			return b.view.Name, text, true // inlined refuses it
+		}
+		return declared, text, ok
+	}
 	x.table = func(n node) (string, string, []Column, bool) {
 		name, cols, ok := b.cat.table(str(n, "table_name"))
 		return "", name, cols, ok

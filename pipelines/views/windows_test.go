@@ -16,8 +16,14 @@ type span struct {
 	micros int64
 }
 
+// after is so many spans later; a day that the month does not have is its last, as in SQL.
 func (s span) after(t time.Time, times int) time.Time {
-	return t.AddDate(0, times*s.months, 0).Add(time.Duration(times) * time.Duration(s.micros) * time.Microsecond)
+	if s.months > 0 {
+		first := time.Date(t.Year(), t.Month()+time.Month(times*s.months), 1, t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
+		last := first.AddDate(0, 1, -1).Day()
+		return first.AddDate(0, 0, min(t.Day(), last)-1)
+	}
+	return t.Add(time.Duration(times) * time.Duration(s.micros) * time.Microsecond)
 }
 
 func (s span) String() string {
