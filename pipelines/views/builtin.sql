@@ -4,6 +4,6 @@ CREATE MACRO hopping(ts, size, hop) AS
 
 -- The ends of the windows [start, end) that hold ts: they begin at every size and grow by step, up to size.
 CREATE MACRO cumulating(ts, size, step) AS
-  list_filter(list_transform(
-    range(time_bucket(size, ts) + step, time_bucket(size, ts) + size + step, step),
-    lambda e: least(e, time_bucket(size, ts) + size)), lambda e: e > ts);
+  CASE WHEN ts IS NOT NULL THEN list_append(
+    list_filter(range(time_bucket(size, ts) + step, time_bucket(size, ts) + size, step), lambda e: e > ts),
+    time_bucket(size, ts) + size) END;

@@ -282,7 +282,7 @@ func usedNames(query node) names {
 			for _, c := range cols {
 				u.mention[strings.ToLower(c)] = true
 			}
-		case class(n) == "POSITIONAL_REFERENCE" || str(n, "ref_type") == "NATURAL" || str(n, "ref_type") == "POSITIONAL":
+		case class(n) == "POSITIONAL_REFERENCE" || str(n, "type") == "PIVOT" || str(n, "ref_type") == "NATURAL" || str(n, "ref_type") == "POSITIONAL":
 			u.all = true
 		case str(n, "type") == "BASE_TABLE":
 			t := strings.ToLower(str(n, "table_name"))

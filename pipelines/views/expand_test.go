@@ -193,3 +193,16 @@ func TestNestedViews(t *testing.T) {
 	}
 	runCorpus(t, "testdata/nested.txt", func(sql string) string { return compiled(t, c, cat, d, sql) })
 }
+
+func TestPivot(t *testing.T) {
+	c, cat, d := openCompiler(t), corpusCatalog(t), newTruth(t)
+	text := readText(t, "testdata/macros.sql")
+	cat.Macros, _ = c.ReadMacros("views/_macros.sql", text)
+	d.exec(t, text)
+	var names []string
+	names, cat.ViewTexts = namedViews(t, "testdata/nested.sql")
+	for _, name := range names {
+		d.exec(t, "CREATE VIEW "+name+" AS "+cat.ViewTexts[name].SQL)
+	}
+	runCorpus(t, "testdata/pivot.txt", func(sql string) string { return compiled(t, c, cat, d, sql) })
+}
