@@ -263,7 +263,7 @@ func (f *corpusFile) view(t *testing.T, b block) string {
 		want.rows = sorted(want.rows)
 	}
 	f.hold(t, c, text, want.String())
-	f.prove(t, v, want, f.tolerance(t, v, c), b.name)
+	f.prove(t, v, want, f.tolerance(t, v, c), b.name, corpusCuts)
 	return c.write(b.name, text, want.String())
 }
 
@@ -302,7 +302,7 @@ func (f *corpusFile) tolerance(t *testing.T, v *views.View, c viewCase) measure 
 }
 
 // prove compares a view's answers with what it should be: from raw, and from partials under random cuts.
-func (g *ground) prove(t *testing.T, v *views.View, want answer, within measure, seed string) {
+func (g *ground) prove(t *testing.T, v *views.View, want answer, within measure, seed string, cuts int) {
 	t.Helper()
 	check := func(what string, got answer, err error) {
 		t.Helper()
@@ -330,7 +330,7 @@ func (g *ground) prove(t *testing.T, v *views.View, want answer, within measure,
 		t.Fatal(err)
 	}
 	pick := randomPick(h.Sum64())
-	for range corpusCuts {
+	for range cuts {
 		if t.Failed() {
 			return
 		}

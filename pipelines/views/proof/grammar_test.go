@@ -119,6 +119,7 @@ func (w *writer) source() rows {
 		r.where = w.condition(r)
 		if w.rarely(5) {
 			r.where += " AND " + w.subquery(r)
+			r.records = false
 		}
 	}
 	return r
