@@ -154,9 +154,12 @@ func (m *moments) power(k int) string {
 		over = over * j / (k - j + 1)
 	}
 	expr += fmt.Sprintf("pow(%s, %d) * part.n", off, k)
-	column := "list(" + m.x + ")" + m.where("("+m.args[0]+") IS NOT NULL")
-	return m.add(fmt.Sprintf("list_aggregate(list_transform(%s, lambda millrace_x: pow(millrace_x - %s, %d)), 'fsum')", column, m.center(m.x), k),
-		m.overParts(fields, expr))
+	return m.add("list_aggregate(list_transform("+m.off()+", lambda d: "+strings.Repeat("d * ", k-1)+"d), 'fsum')", m.overParts(fields, expr))
+}
+
+// off is the list of what the values of x are off their mean.
+func (m *moments) off() string {
+	return "list_transform(list(" + m.x + ")" + m.where("("+m.args[0]+") IS NOT NULL") + ", lambda millrace_x: millrace_x - " + m.center(m.x) + ")"
 }
 
 // spread is the form of the sum of squares around the mean. One row has none, even where it is not finite.
@@ -289,8 +292,7 @@ func (a call) measure() string {
 	case "regr_intercept":
 		return "(" + rms(m.y) + " + " + slope + " * " + rms(m.x) + ")"
 	case "skewness":
-		column := "list(" + m.x + ")" + m.where("("+m.args[0]+") IS NOT NULL")
-		return fmt.Sprintf("(3 * list_sum(list_transform(%s, lambda millrace_x: pow(abs(millrace_x - %s), 3))) / %s / pow(%s, 3))", column, m.center(m.x), n, dev(m.x))
+		return fmt.Sprintf("(3 * list_sum(list_transform(%s, lambda d: abs(d * d * d))) / %s / pow(%s, 3))", m.off(), n, dev(m.x))
 	case "kurtosis", "kurtosis_pop":
 		return "CAST(30 AS DOUBLE)" // what is taken off the answer is below it; the rest is as large as the answer
 	}

@@ -1,6 +1,7 @@
 -- Views over the topic t and the reference r, each compared with DuckDB run directly on all rows, for random rows cut
 -- into random chunks. A view ends with ; and its name stands in the comment above it. "ties" after the name: DuckDB's
--- own answer depends on how it reads the rows, so the view is compared with its raw plan only.
+-- own answer depends on how it reads the rows, or loses digits that the plans keep, so the view is compared with its raw
+-- plan only.
 
 -- count
 SELECT g, count(*) AS n, count(i) AS ni, count(s) FILTER (b) AS ns FROM t GROUP BY g;
