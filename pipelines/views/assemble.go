@@ -238,7 +238,12 @@ func (p *planner) printPlans() error {
 }
 
 func (p *planner) finalSQL() (string, error) {
-	text, err := p.c.print(clone(p.root))
+	root := clone(p.root)
+	s := &settler{c: p.c, moments: true, isTopic: func(node) bool { return false }}
+	if err := s.settleQuery(root, nil); err != nil { // what is left to do over merged groups
+		return "", err
+	}
+	text, err := p.c.print(root)
 	for i, sql := range p.places {
 		text = strings.ReplaceAll(text, placeName(i), "("+sql()+")")
 	}

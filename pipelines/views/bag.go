@@ -69,7 +69,12 @@ func (g *grouper) bagged(a call, n node) (node, error) {
 	if text := g.counted(n, b); text != "" {
 		return g.output(b, text, false)
 	}
-	text, err := g.c.printExpr(withAlias(n, ""))
+	s := settling{settler: &settler{c: g.c, moments: true}}
+	settled, err := s.settle(withAlias(n, ""))
+	if err != nil {
+		return nil, err
+	}
+	text, err := g.c.printExpr(settled.(node))
 	if err != nil {
 		return nil, err
 	}

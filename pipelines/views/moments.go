@@ -62,8 +62,7 @@ func (a call) isMoment() bool {
 
 // reduceMoment is reduce for the aggregates of momentOf.
 func (a call) reduceMoment(add func(partial, merge string) string) string {
-	m := &moments{call: a, y: "CAST(" + a.args[0] + " AS DOUBLE)", x: "CAST(" + a.args[len(a.args)-1] + " AS DOUBLE)", add: add}
-	return momentOf[a.name].final(m)
+	return momentOf[a.name].final(a.moments(add))
 }
 
 // moments gives expressions over the moments of the columns y and x, and declares the states that they need. One column
@@ -72,6 +71,16 @@ type moments struct {
 	call
 	y, x string
 	add  func(partial, merge string) string
+}
+
+func (a call) moments(add func(partial, merge string) string) *moments {
+	x, y := "CAST("+a.args[len(a.args)-1]+" AS DOUBLE)", "CAST("+a.args[0]+" AS DOUBLE)"
+	if a.distinct { // of one column
+		a.args = []string{"DISTINCT " + a.args[0]}
+		x = "DISTINCT " + x
+		y = x
+	}
+	return &moments{call: a, y: y, x: x, add: add}
 }
 
 // pairs is the filter of the rows that take part.
@@ -159,7 +168,7 @@ func (m *moments) power(k int) string {
 
 // off is the list of what the values of x are off their mean.
 func (m *moments) off() string {
-	return "list_transform(list(" + m.x + ")" + m.where("("+m.args[0]+") IS NOT NULL") + ", lambda millrace_x: millrace_x - " + m.center(m.x) + ")"
+	return "list_transform(list(" + m.x + ")" + m.where() + ", lambda millrace_x: millrace_x - " + m.center(m.x) + ")"
 }
 
 // spread is the form of the sum of squares around the mean. One row has none, even where it is not finite.
@@ -235,6 +244,9 @@ func (m *moments) peaked(rows int, form string) string {
 // of rows or loses its digits to an offset: then recomputing and merging mean the same.
 func (a call) settled() (expr string, ok bool) {
 	a.name = a.plain()
+	if m := momentOf[a.name]; !m.settles || len(a.args) != m.args || a.distinct && m.args > 1 {
+		return "", false
+	}
 	var fields []string
 	names := map[string]string{}
 	add := func(partial, _ string) string {
@@ -243,9 +255,6 @@ func (a call) settled() (expr string, ok bool) {
 			fields = append(fields, fmt.Sprintf("'s%d': %s", len(fields), partial))
 		}
 		return names[partial]
-	}
-	if !a.isMoment() || !momentOf[a.name].settles {
-		return "", false
 	}
 	final := a.reduceMoment(add)
 	return "list_transform([{" + strings.Join(fields, ", ") + "}], lambda millrace_part: " + final + ")[1]", true
@@ -259,7 +268,7 @@ func (a call) measure() string {
 	if !a.isMoment() {
 		return a.measureMacro()
 	}
-	m := &moments{call: a, y: "CAST(" + a.args[0] + " AS DOUBLE)", x: "CAST(" + a.args[len(a.args)-1] + " AS DOUBLE)"}
+	m := a.moments(nil)
 	over := func(aggregate string) string { return aggregate + m.pairs() }
 	rms := func(v string) string { return "sqrt(" + over("avg("+v+" * "+v+")") + ")" }
 	dev := func(v string) string {

@@ -357,9 +357,6 @@ func ascending(e node) node {
 
 // settleMoment replaces one of momentOf.
 func (s settling) settleMoment(a call, n node) (node, error) {
-	if a.distinct {
-		return nil, nil
-	}
 	if err := s.c.printCall(&a, n); err != nil {
 		return nil, err
 	}

@@ -267,3 +267,9 @@ SELECT g, bitstring_agg(ut, 0, 255), bitstring_agg(i % 5, -4, 4) FILTER (b) FROM
 SELECT list('x'), mode(3), string_agg('a', '-'), count(DISTINCT 1), first(2) FROM t;
 -- most frequent in having ties
 SELECT g, approx_top_k(s, 2) AS top FROM t GROUP BY g HAVING approx_top_k(s, 2) IS NOT NULL AND len(top) > 0;
+-- moments of distinct values ties
+SELECT g, corr(DISTINCT d, ut), regr_count(DISTINCT d, ut), covar_pop(DISTINCT ut, d) FILTER (b), favg(DISTINCT d), skewness(DISTINCT d), sem(DISTINCT ut), bitstring_agg(DISTINCT ut, 0, 255), avg(DISTINCT ts), avg(DISTINCT dt) FROM t GROUP BY g;
+-- moments of distinct values with an offset ties
+SELECT g, skewness(DISTINCT 1e9 + d), kurtosis(DISTINCT 1e9 + d * (i % 7)) FILTER (b), kurtosis_pop(DISTINCT 1e9 + d) FROM t GROUP BY g;
+-- moments of groups with an offset ties
+WITH per AS (SELECT g, s, sum(d) AS d FROM t GROUP BY g, s) SELECT g, skewness(1e9 + d), kurtosis(1e9 + d) FROM per GROUP BY g;
