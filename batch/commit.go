@@ -16,7 +16,7 @@ import (
 
 // Commit creates the manifest that follows on the newest one. What has been committed since the plan was made does not
 // matter as long as it is no cycle's: partials may have come or gone, the frontier must be where the plan begins. Errors: a
-// Problem over store.ErrExist if another cycle has moved it.
+// Problem over store.ErrExist if another has moved it, or has made all that was to be made.
 func (in *Input) Commit(ctx context.Context, p *Plan, results []result) error {
 	var partials []manifest.Partial
 	var built []*Built
@@ -40,11 +40,16 @@ func (in *Input) Commit(ctx context.Context, p *Plan, results []result) error {
 		for _, b := range built {
 			next.Files, next.Rejects = append(next.Files, b.Data), append(next.Rejects, b.Rejects)
 		}
-		next.Partials = append(next.Partials, lacking(next, partials)...)
+		add := lacking(next, partials)
+		next.Partials = append(next.Partials, add...)
+		changed := len(built)+len(add) > 0
 		for _, f := range folds {
 			if !slices.ContainsFunc(f.Parts, func(p manifest.Partial) bool { return !slices.Contains(m.Partials, p) }) { // else it is of what was replaced
-				next.Partials = append(unfolded(next.Partials, f.Partials), f.Partials...)
+				next.Partials, changed = append(unfolded(next.Partials, f.Partials), f.Partials...), true
 			}
+		}
+		if !changed {
+			return nil, late(m)
 		}
 		sortManifest(next)
 		return next, nil
@@ -68,12 +73,17 @@ func (in *Input) follow(p *Plan, m *manifest.Manifest, moves bool) (*manifest.Ma
 	}
 	for part, at := range m.Frontier {
 		if p.From[part] != at || p.Start[part] != m.Start[part] {
-			return nil, &schemas.Problem{Message: fmt.Sprintf("another cycle of %s committed manifest %d first", m.Topic, m.Sequence), Err: store.ErrExist,
-				Hint: "nothing is lost: run the cycle again, it goes on from there"}
+			return nil, late(m)
 		}
 	}
 	next.Start, next.Frontier = p.Start, p.To
 	return next, nil
+}
+
+// late says that another cycle was faster.
+func late(m *manifest.Manifest) error {
+	return &schemas.Problem{Message: fmt.Sprintf("another cycle of %s committed manifest %d first", m.Topic, m.Sequence), Err: store.ErrExist,
+		Hint: "nothing is lost: run the cycle again, it goes on from there"}
 }
 
 // after is a copy of the manifest with the next number.

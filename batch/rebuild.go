@@ -3,11 +3,13 @@ package batch
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/millrace/millrace/pipelines/dataset"
+	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
@@ -238,6 +240,9 @@ func (w *walk) remote(ctx context.Context, v *viewWork, took func(*unit, manifes
 			p.Missing = append(p.Missing, u.Missing)
 		}
 		m, err := w.in.run(ctx, p, "rebuild-")
+		if errors.Is(err, store.ErrExist) { // others have made all of them
+			continue
+		}
 		if err != nil {
 			return err
 		}
