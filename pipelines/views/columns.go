@@ -114,7 +114,11 @@ func (x *expander) cteTable(e *cte) string {
 	if e.table != "" {
 		return e.table
 	}
-	q := emptySelect(node{"from_table": node{"type": "SUBQUERY", "alias": "", "sample": nil, "subquery": node{"node": e.query, "named_param_map": []any{}}, "column_name_alias": []any{}}})
+	base := e.query
+	if str(base, "type") == "RECURSIVE_CTE_NODE" {
+		base = sub(base, "left")
+	}
+	q := emptySelect(node{"from_table": node{"type": "SUBQUERY", "alias": "", "sample": nil, "subquery": node{"node": base, "named_param_map": []any{}}, "column_name_alias": []any{}}})
 	q["select_list"] = []any{starNode("")} // of a subquery, which tells columns of one name apart
 	cols, ok := x.describe(q, &frame{ctes: e.ctes, outer: e.outer})
 	if !ok {

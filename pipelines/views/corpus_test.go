@@ -16,7 +16,7 @@ var update = goflag.Bool("update", false, "rewrite the answers in testdata")
 
 func corpusCatalog(t *testing.T) *Catalog {
 	t.Helper()
-	cat := &Catalog{Topics: map[string]*schemas.Topic{}, References: map[string]*Reference{
+	cat := &Catalog{Topics: map[string]*schemas.Topic{}, ViewTexts: map[string]ViewText{}, References: map[string]*Reference{
 		"airports": {Name: "airports", Hash: "1", Columns: []Column{{"iata", "VARCHAR"}, {"city", "VARCHAR"}}},
 	}}
 	for name, fields := range map[string]string{

@@ -165,12 +165,31 @@ func (c *Compiler) selectNode(text string) (node, error) {
 
 // print gives the SQL of a query node.
 func (c *Compiler) print(query node) (string, error) {
-	tree := node{"error": false, "statements": []any{node{"node": query, "named_param_map": []any{}}}}
-	text, err := c.text("SELECT json_deserialize_sql($1::VARCHAR)", encodeTree(tree))
+	text, err := c.text("SELECT json_deserialize_sql($1::VARCHAR)", encodeQuery(query))
 	if err != nil {
 		return "", fmt.Errorf("print SQL: %s", engineError(err).message)
 	}
 	return strings.TrimSuffix(strings.TrimSpace(text), ";"), nil
+}
+
+// encodeQuery is a query as json_deserialize_sql takes it, which prints the name in name.* without the quotes it may need.
+func encodeQuery(query node) string {
+	plain := map[uintptr]string{} // by the address of a star
+	walk(query, func(n node) bool {
+		if name := str(n, "relation_name"); name != "" {
+			plain[address(n)] = name
+			n["relation_name"] = quoteName(name)
+		}
+		return true
+	})
+	text := encodeTree(node{"error": false, "statements": []any{node{"node": query, "named_param_map": []any{}}}})
+	walk(query, func(n node) bool {
+		if name, ok := plain[address(n)]; ok {
+			n["relation_name"] = name
+		}
+		return true
+	})
+	return text
 }
 
 // printExpr gives the SQL of an expression.

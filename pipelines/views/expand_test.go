@@ -131,7 +131,9 @@ func compiled(t *testing.T, c *Compiler, cat *Catalog, d truth, sql string) stri
 	return v.SQL
 }
 
-func TestMacros(t *testing.T) {
+// rewritten has a DuckDB with the macros and views of testdata in it, and a compiler that knows them too.
+func rewritten(t *testing.T) (*Compiler, *Catalog, truth) {
+	t.Helper()
 	c, cat, d := openCompiler(t), corpusCatalog(t), newTruth(t)
 	text := readText(t, "testdata/macros.sql")
 	macros, problems := c.ReadMacros("views/_macros.sql", text)
@@ -142,8 +144,26 @@ func TestMacros(t *testing.T) {
 	cat.Macros = macros
 	d.exec(t, builtinText)
 	d.exec(t, text)
-	runCorpus(t, "testdata/macros.txt", func(sql string) string { return compiled(t, c, cat, d, sql) })
+	for _, part := range strings.Split(readText(t, "testdata/nested.sql"), ";\n") {
+		if m := regexp.MustCompile(`(?m)^-- (\w+)\n([^-](?s:.*))`).FindStringSubmatch(part); m != nil {
+			cat.ViewTexts[m[1]] = ViewText{File: "views/" + m[1] + ".sql", SQL: m[2]}
+			d.exec(t, "CREATE VIEW "+m[1]+" AS "+m[2])
+		}
+	}
+	return c, cat, d
 }
+
+func testRewrites(t *testing.T, file string) {
+	t.Helper()
+	c, cat, d := rewritten(t)
+	runCorpus(t, file, func(sql string) string { return compiled(t, c, cat, d, sql) })
+}
+
+func TestMacros(t *testing.T) { testRewrites(t, "testdata/macros.txt") }
+
+func TestPivot(t *testing.T) { testRewrites(t, "testdata/pivot.txt") }
+
+func TestStars(t *testing.T) { testRewrites(t, "testdata/stars.txt") }
 
 func TestBadMacros(t *testing.T) {
 	c, cat := openCompiler(t), corpusCatalog(t)
@@ -158,29 +178,8 @@ func TestBadMacros(t *testing.T) {
 	})
 }
 
-// namedViews reads a file of views, in its order.
-func namedViews(t *testing.T, file string) (names []string, texts map[string]ViewText) {
-	t.Helper()
-	texts = map[string]ViewText{}
-	for _, part := range strings.Split(readText(t, file), ";\n") {
-		if m := regexp.MustCompile(`(?m)^-- (\w+)\n([^-](?s:.*))`).FindStringSubmatch(part); m != nil {
-			names = append(names, m[1])
-			texts[m[1]] = ViewText{File: "views/" + m[1] + ".sql", SQL: m[2]}
-		}
-	}
-	return names, texts
-}
-
 func TestNestedViews(t *testing.T) {
-	c, cat, d := openCompiler(t), corpusCatalog(t), newTruth(t)
-	text := readText(t, "testdata/macros.sql")
-	cat.Macros, _ = c.ReadMacros("views/_macros.sql", text)
-	d.exec(t, text)
-	var names []string
-	names, cat.ViewTexts = namedViews(t, "testdata/nested.sql")
-	for _, name := range names {
-		d.exec(t, "CREATE VIEW "+name+" AS "+cat.ViewTexts[name].SQL)
-	}
+	c, cat, d := rewritten(t)
 	for name, sql := range map[string]string{
 		"v": "SELECT 1", "reads_v": "SELECT * FROM v", "around": "SELECT *\nFROM late, around", "clock": "SELECT origin\nFROM flights WHERE date < now()",
 		"broken": "SELECT origin, delai FROM flights", "bad_syntax": "SELECT origin\nFRM flights", "large_0": "SELECT delay FROM flights",
@@ -192,17 +191,4 @@ func TestNestedViews(t *testing.T) {
 		cat.ViewTexts[name] = ViewText{File: "views/" + name + ".sql", SQL: fmt.Sprintf("SELECT a.delay FROM large_%d AS a, large_%[1]d AS b", i)}
 	}
 	runCorpus(t, "testdata/nested.txt", func(sql string) string { return compiled(t, c, cat, d, sql) })
-}
-
-func TestPivot(t *testing.T) {
-	c, cat, d := openCompiler(t), corpusCatalog(t), newTruth(t)
-	text := readText(t, "testdata/macros.sql")
-	cat.Macros, _ = c.ReadMacros("views/_macros.sql", text)
-	d.exec(t, text)
-	var names []string
-	names, cat.ViewTexts = namedViews(t, "testdata/nested.sql")
-	for _, name := range names {
-		d.exec(t, "CREATE VIEW "+name+" AS "+cat.ViewTexts[name].SQL)
-	}
-	runCorpus(t, "testdata/pivot.txt", func(sql string) string { return compiled(t, c, cat, d, sql) })
 }

@@ -109,9 +109,7 @@ func (x *expander) pivoted(t node, f *frame, want []Column) (node, bool) {
 		return nil, false
 	}
 	for i, item := range items {
-		if names := columnNames(item); len(names) == 0 || names[len(names)-1] != want[i].Name {
-			item["alias"] = want[i].Name
-		}
+		nameAs(item, want[i].Name)
 	}
 	q["select_list"] = anys(items)
 	if len(groups) > 0 {

@@ -222,7 +222,7 @@ var noSuchColumn = regexp.MustCompile(`^(?:Table|Values list) "(.*)" does not ha
 func (s source) bindError(e duckError, at int, columns []string) error {
 	message, hint := firstLine(e.message), "correct the SQL; it is DuckDB's dialect"
 	switch {
-	case e.subtype == "COLUMN_NOT_FOUND" || strings.Contains(message, "not found in FROM clause"):
+	case e.name != "" && (e.subtype == "COLUMN_NOT_FOUND" || strings.Contains(message, "not found in FROM clause")):
 		message = fmt.Sprintf("there is no column %q", e.name)
 		hint = "the columns are " + strings.Join(columns, ", ")
 		if near := schemas.Nearest(e.name, columns); near == e.name {

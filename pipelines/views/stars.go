@@ -33,22 +33,26 @@ func (x *expander) expandStars(q node, f *frame) {
 	var out []node
 	for _, item := range items {
 		each, ok := s.expand(item)
-		if !ok {
+		if !ok || len(out)+len(each) > len(want) {
 			return
 		}
-		out = append(out, each...)
-	}
-	if len(out) != len(want) {
-		return
-	}
-	for i, item := range out {
-		names := columnNames(item)
-		if str(item, "alias") != want[i].Name && (len(names) == 0 || names[len(names)-1] != want[i].Name || str(item, "alias") != "") {
-			item["alias"] = want[i].Name
+		for _, one := range each {
+			if hasStar(item) {
+				nameAs(one, want[len(out)].Name)
+			}
+			out = append(out, one)
 		}
 	}
 	expanded := clone(q)
 	expanded["select_list"] = anys(out)
+	for i, group := range nodes(list(expanded, "group_expressions")) {
+		if class(group) != "POSITIONAL_REFERENCE" {
+			continue
+		}
+		if cols, ok := s.columns(group); ok {
+			list(expanded, "group_expressions")[i] = clone(cols[0].expr)
+		}
+	}
 	if where != nil && hasStar(where) {
 		each, ok := s.expand(where)
 		if !ok || len(each) == 0 {
@@ -57,7 +61,17 @@ func (x *expander) expandStars(q node, f *frame) {
 		expanded["where_clause"] = allOf(each)
 	}
 	if got, ok := x.describe(expanded, g); ok && slices.Equal(got, want) {
-		q["select_list"], q["where_clause"] = expanded["select_list"], expanded["where_clause"]
+		for _, clause := range []string{"select_list", "where_clause", "group_expressions"} {
+			q[clause] = expanded[clause]
+		}
+	}
+}
+
+// nameAs gives an expression a name, by an alias if it needs one.
+func nameAs(e node, name string) {
+	names := columnNames(e)
+	if e["alias"] = name; len(names) > 0 && names[len(names)-1] == name {
+		e["alias"] = ""
 	}
 }
 
@@ -167,7 +181,7 @@ func (s *stars) expand(item node) ([]node, bool) {
 			ok = ok && known && (flag(n, "columns") || class(n) != "STAR" || class(item) == "STAR")
 			return
 		}
-		unpacked = isNode && str(n, "type") == "OPERATOR_UNPACK"
+		unpacked = str(n, "type") == "OPERATOR_UNPACK" || unpacked && !isNode
 		children(v, func(c any) any { look(c, unpacked); return c })
 	}
 	look(item, false)

@@ -70,9 +70,7 @@ func (x *expander) unpivoted(t node, f *frame, want []Column) (node, bool) {
 		return nil, false
 	}
 	for i, item := range nodes(all) {
-		if names := columnNames(item); names[len(names)-1] != want[i].Name {
-			item["alias"] = want[i].Name
-		}
+		nameAs(item, want[i].Name)
 	}
 	q["select_list"] = all
 	return q, true
