@@ -110,10 +110,10 @@ func TestTheLaw(t *testing.T) {
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		l.mill = newMill(l.must, t.Cleanup, dir, rapid.Int32Range(1, 4).Draw(t, "partitions"), topic, lawReference)
 		l.open()
-		steps := map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "noise": l.noise, "cycle": l.cycleOnce, "cycles": l.cycles, "cycle of few views": l.cycleOfFew, "history": l.history, "killed cycle": l.killedCycle,
+		steps := map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "slices": l.slices, "tidy": func() { l.must(l.mill.tidy(l.ctx)) }, "noise": l.noise, "cycle": l.cycleOnce, "cycles": l.cycles, "cycle of few views": l.cycleOfFew, "history": l.history, "killed cycle": l.killedCycle,
 			"two cycles": l.twoCycles, "restart": l.open, "drop": l.drop, "grow": l.grow, "made again": l.remake}
 		for range rapid.IntRange(3, 9).Draw(t, "steps") {
-			steps[rapid.SampledFrom([]string{"send", "send", "send", "slice", "slice", "slice", "noise", "noise", "cycle", "cycles", "cycle of few views", "history", "killed cycle", "two cycles", "restart", "drop", "grow", "grow", "made again"}).Draw(t, "step")]()
+			steps[rapid.SampledFrom([]string{"send", "send", "send", "slice", "slice", "slices", "slices", "tidy", "noise", "noise", "cycle", "cycles", "cycle of few views", "history", "killed cycle", "two cycles", "restart", "drop", "grow", "grow", "made again"}).Draw(t, "step")]()
 		}
 		l.must(l.mill.check(l.ctx, nil))
 		_, end, err := l.mill.log.Offsets(l.ctx, "t")
@@ -197,6 +197,20 @@ func (l *law) sliceSome() {
 		}
 		l.publish(messages)
 	}
+}
+
+// slices publishes what a slow stream would, one after the other to a partition's end, and folds them.
+func (l *law) slices() {
+	all, ok := l.someRange()
+	for ok && all.Len() > 0 {
+		r := all
+		r.To = min(all.To, r.From+rapid.Int64Range(1, 4).Draw(l.T, "records"))
+		messages, err := l.mill.slice(l.ctx, r)
+		l.must(err)
+		l.publish(messages)
+		all.From = r.To
+	}
+	l.must(l.mill.tidy(l.ctx))
 }
 
 // publish gives the slices' topic the partitions first that the topic has got since, as the speed layer does.

@@ -26,6 +26,7 @@ import (
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/slice"
 	"github.com/millrace/millrace/serving"
+	"github.com/millrace/millrace/speed"
 )
 
 // TestMain keeps prism from telling of every pipeline: what a test must know comes back as an error.
@@ -242,6 +243,12 @@ func (m *mill) slice(ctx context.Context, r schemas.Range) ([]kafkalog.Message, 
 
 func (m *mill) publish(ctx context.Context, messages []kafkalog.Message) error {
 	return m.log.Publish(ctx, slice.Topic(m.topic.Name), messages)
+}
+
+// tidy folds the slices as the speed layer does beside its pipeline.
+func (m *mill) tidy(ctx context.Context) error {
+	in := speed.Input{Log: m.log, Store: m.store, Topic: m.topic, Views: m.cycle.Views, References: m.refs, Memory: m.memory}
+	return in.Tidy(ctx)
 }
 
 func (m *mill) publishBytes(ctx context.Context, partition int32, value []byte) error {

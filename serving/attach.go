@@ -1,7 +1,6 @@
 package serving
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/hex"
@@ -13,15 +12,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/ipc"
-
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
-	"github.com/millrace/millrace/schemas/slice"
 )
 
 // question is one question's DuckDB and what has been brought into it.
@@ -71,13 +66,15 @@ func (q *question) attachView(ctx context.Context, v *views.View, part string) (
 		return "", err
 	}
 	defer shape.Release()
-	c, err := q.coverView(ctx, p, v, func(s *slice.Slice) bool { return readable(s.Payload, shape.Schema()) })
+	c, err := q.coverView(ctx, p, v, shape.Schema())
 	if err != nil {
 		return "", fmt.Errorf("view %s: %w", v.Name, err)
 	}
+	defer c.release()
 	switch part {
 	case "batch":
-		c.slices, c.raw = nil, nil
+		c.release()
+		c.slices, c.rows, c.raw = nil, nil, nil
 	case "speed":
 		c.partials, c.history = nil, nil
 	}
@@ -90,10 +87,8 @@ func (q *question) attachView(ctx context.Context, v *views.View, part string) (
 	if err != nil {
 		return "", err
 	}
-	for i := range c.slices {
-		if err := q.attachSlice(ctx, state, c.slices[i].Payload); err != nil {
-			return "", fmt.Errorf("slice of %s %s: %w", v.Name, c.slices[i].Range(), err)
-		}
+	if err := q.session.Import(ctx, state, c.rows...); err != nil {
+		return "", fmt.Errorf("slices of %s: %w", v.Name, err)
 	}
 	if part == "" {
 		q.count(p, c, raw)
@@ -247,36 +242,6 @@ func (q *question) readRaw(ctx context.Context, k *kernel.Kernel, p *pinned, ran
 		reader.Close()
 	}
 	return n, k.Run(ctx)
-}
-
-// readable says whether a slice's payload is whole and holds state rows of the schema: DuckDB is handed the columns as
-// they lie in memory, so it must not be given others than it was told of.
-func readable(payload []byte, schema *arrow.Schema) bool {
-	r, err := ipc.NewReader(bytes.NewReader(payload))
-	if err != nil {
-		return false
-	}
-	defer r.Release()
-	if !r.Schema().Equal(schema) {
-		return false
-	}
-	for r.Next() {
-	}
-	return r.Err() == nil
-}
-
-func (q *question) attachSlice(ctx context.Context, table string, payload []byte) error {
-	r, err := ipc.NewReader(bytes.NewReader(payload))
-	if err != nil {
-		return err
-	}
-	defer r.Release()
-	for r.Next() {
-		if err := q.session.Import(ctx, table, r.RecordBatch()); err != nil {
-			return err
-		}
-	}
-	return r.Err()
 }
 
 // count notes where a reader of the topic found its records; the reader that read most from the log speaks for all.

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"github.com/millrace/millrace/pipelines/frontier"
+	"github.com/millrace/millrace/pipelines/slicelog"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
@@ -19,12 +22,15 @@ type cover struct {
 	partials []manifest.Partial
 	history  []schemas.Range // from Parquet files, through the kernel
 	slices   []slice.Slice
-	raw      []schemas.Range // from the log, through the kernel
+	rows     []arrow.RecordBatch // of the slices
+	raw      []schemas.Range     // from the log, through the kernel
 }
 
-// coverView chooses partials, slices and raw ranges for a merged view, so that they tile [from, to). A slice that is not
-// usable is left out: raw records stand in for it.
-func (q *question) coverView(ctx context.Context, p *pinned, v *views.View, usable func(*slice.Slice) bool) (*cover, error) {
+func (c *cover) release() { slicelog.ReleaseRows(c.rows) }
+
+// coverView chooses partials, slices and raw ranges for a merged view, so that they tile [from, to). A slice whose rows
+// are not of the schema, or cannot be read, is left out: raw records stand in for it. The caller releases the cover.
+func (q *question) coverView(ctx context.Context, p *pinned, v *views.View, schema *arrow.Schema) (*cover, error) {
 	c := &cover{}
 	if p.manifest != nil {
 		have, err := q.partials(ctx, p, v)
@@ -43,26 +49,43 @@ func (q *question) coverView(ctx context.Context, p *pinned, v *views.View, usab
 	if len(above) == 0 {
 		return c, nil
 	}
-	found, err := q.server.slices(ctx, p, v)
+	have, err := q.server.slices(ctx, p, v)
 	if err != nil {
 		return nil, err
 	}
-	var have []slice.Slice
-	for i := range found {
-		if usable(&found[i]) {
-			have = append(have, found[i])
-		}
-	}
-	for _, r := range above {
-		use, gaps := frontier.Cover(r, rangesOf(have, func(sl slice.Slice) schemas.Range {
-			return schemas.Range{Partition: sl.Partition, From: sl.From, To: sl.To}
-		}))
+	c.choose(above, have, schema)
+	return c, nil
+}
+
+// choose picks slices for the ranges and decodes them, and leaves what they do not cover to raw.
+func (c *cover) choose(above []schemas.Range, have []slice.Slice, schema *arrow.Schema) {
+	decoded := make([][]arrow.RecordBatch, len(have))
+	seen := make([]bool, len(have))
+	for again := true; again; {
+		again = false
+		var use []int
+		use, c.raw = slicelog.Choose(above, have)
+		c.slices = nil
 		for _, i := range use {
+			var err error
+			if !seen[i] {
+				decoded[i], err = slicelog.DecodeRows(have[i].Payload, schema)
+			}
+			if seen[i] = true; err != nil {
+				have[i], again = slice.Slice{}, true // an empty range is never chosen
+			}
 			c.slices = append(c.slices, have[i])
 		}
-		c.raw = append(c.raw, gaps...)
+		if !again {
+			for _, i := range use {
+				c.rows = append(c.rows, decoded[i]...)
+				decoded[i] = nil
+			}
+		}
 	}
-	return c, nil
+	for _, rows := range decoded {
+		slicelog.ReleaseRows(rows)
+	}
 }
 
 // partials lists a view's partials that may be of use below p.below: those that the manifest names, and in the place of a

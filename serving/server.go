@@ -39,7 +39,12 @@ type Server struct {
 // New returns a Server; it holds nothing that must be closed.
 func New(o Options) *Server { return &Server{log: o.Log, store: o.Store, opts: o} }
 
-// slices are the view's slices above the frontier that could be used.
-func (s *Server) slices(ctx context.Context, p *pinned, v *views.View) ([]slice.Slice, error) {
-	return slicelog.Read(ctx, s.log, p.topic.Name, p.id, p.frontier(), p.to, map[string]bool{v.Definition: true})
+// slices are the view's slices above the frontier that have rows.
+func (s *Server) slices(ctx context.Context, p *pinned, v *views.View) (out []slice.Slice, err error) {
+	err = slicelog.Read(ctx, s.log, p.topic.Name, p.id, p.frontier(), p.to, map[string]bool{v.Definition: true}, func(one *slice.Slice) {
+		if one.Withheld == slice.Given {
+			out = append(out, *one)
+		}
+	})
+	return out, err
 }

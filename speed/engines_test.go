@@ -15,7 +15,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/cmd/cluster"
-	"github.com/millrace/millrace/pipelines/frontier"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/runner"
 	"github.com/millrace/millrace/pipelines/slicelog"
@@ -139,21 +138,11 @@ func (s *stream) behind() (left int64) {
 	return left
 }
 
-// gaps are the ranges below end without a slice. It also counts what the slices say they hold.
+// gaps are the ranges below end without a slice.
 func (s *stream) gaps(end schemas.Frontier) (gaps []schemas.Range) {
-	found, err := slicelog.Read(s.Context(), s.Log, s.Topic.Name, s.topicID, schemas.Frontier{}, end, map[string]bool{s.Views[0].Definition: true})
+	_, gaps, err := slicelog.Chosen(s.Context(), s.Log, s.Topic.Name, s.topicID, schemas.Frontier{}, end, s.Views[0].Definition)
 	if err != nil {
 		s.Fatal(err)
-	}
-	for _, p := range end.Partitions() {
-		var have []schemas.Range
-		for i := range found {
-			if found[i].Partition == p {
-				have = append(have, found[i].Range())
-			}
-		}
-		_, open := frontier.Cover(schemas.Range{Partition: p, From: 0, To: end[p]}, have)
-		gaps = append(gaps, open...)
 	}
 	return gaps
 }

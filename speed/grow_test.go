@@ -78,7 +78,7 @@ func (r *rig) covered(t *testing.T) string {
 	}
 	for _, v := range r.Views {
 		at := schemas.Frontier{}
-		found, err := slicelog.Read(t.Context(), r.Log, "t", info.ID, schemas.Frontier{}, end, map[string]bool{v.Definition: true})
+		found, _, err := slicelog.Chosen(t.Context(), r.Log, "t", info.ID, schemas.Frontier{}, end, v.Definition)
 		if err != nil {
 			return err.Error()
 		}

@@ -37,6 +37,9 @@ type Plan struct {
 	TopicID string
 	Ranges  []schemas.Range // one for each partition that the topic had, to kafkaio.Follow
 	Lag     int64           // offsets above the frontier that some view has no slice for: a question reads them raw
+
+	// Withheld counts by view the offsets above the frontier whose slices have no rows: a question reads them raw, too.
+	Withheld map[string]int64
 }
 
 // Plan finds for each partition the first offset above the batch layer's frontier that some view has no slice for.
@@ -62,17 +65,24 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{TopicID: info.ID}
+	p := &Plan{TopicID: info.ID, Withheld: map[string]int64{}}
 	for _, part := range end.Partitions() {
 		r := schemas.Range{Partition: part, From: at[part], To: end[part]}
 		from, lag := r.To, int64(0)
 		for _, v := range in.Views {
-			_, gaps := frontier.Cover(r, have[v.Definition])
+			_, gaps := frontier.Cover(r, have[v.Definition].all)
 			var raw int64
 			for _, g := range gaps {
 				from, raw = min(from, g.From), raw+g.Len()
 			}
 			lag = max(lag, raw)
+			_, bare := frontier.Cover(r, have[v.Definition].given)
+			for _, g := range bare {
+				p.Withheld[v.Name] += g.Len()
+			}
+			if p.Withheld[v.Name] -= raw; p.Withheld[v.Name] == 0 {
+				delete(p.Withheld, v.Name)
+			}
 		}
 		p.Lag += lag
 		p.Ranges = append(p.Ranges, schemas.Range{Partition: part, From: from, To: kafkaio.Follow})
@@ -80,38 +90,39 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 	return p, nil
 }
 
-// published lists by definition the ranges that have slices.
-func (in *Input) published(ctx context.Context, topicID string, from, to schemas.Frontier) (map[string][]schemas.Range, error) {
+// made are the ranges of a definition's slices.
+type made struct {
+	all   []schemas.Range
+	given []schemas.Range // those with rows
+}
+
+// published lists the slices by definition.
+func (in *Input) published(ctx context.Context, topicID string, from, to schemas.Frontier) (map[string]made, error) {
 	wanted := map[string]bool{}
 	for _, v := range in.Views {
 		wanted[v.Definition] = true
 	}
-	found, err := slicelog.Read(ctx, in.Log, in.Topic.Name, topicID, from, to, wanted)
+	have := map[string]made{}
+	err := slicelog.Read(ctx, in.Log, in.Topic.Name, topicID, from, to, wanted, func(s *slice.Slice) {
+		m := have[s.Definition]
+		if m.all = append(m.all, s.Range()); s.Withheld == slice.Given {
+			m.given = append(m.given, s.Range())
+		}
+		have[s.Definition] = m
+	})
 	if err != nil {
 		return nil, fmt.Errorf("plan slices of %s: %w", in.Topic.Name, err)
-	}
-	have := map[string][]schemas.Range{}
-	for i := range found {
-		have[found[i].Definition] = append(have[found[i].Definition], found[i].Range())
 	}
 	return have, nil
 }
 
-// segmentBytes is the size of the slices topic's segments, small because Kafka drops old slices by whole segments.
-const segmentBytes = "16777216"
-
-// Trim drops the slices below the batch layer's frontier.
-func (in *Input) Trim(ctx context.Context) error {
-	info, err := in.Log.Topic(ctx, in.Topic.Name)
-	if err != nil {
-		return fmt.Errorf("trim slices of %s: %w", in.Topic.Name, err)
-	}
-	m, err := dataset.Newest(ctx, in.Store, manifest.Root(in.Topic.Name, info.ID, in.Topic.Hash()))
-	if err != nil || m == nil {
-		return err
-	}
-	return slicelog.Trim(ctx, in.Log, in.Topic.Name, info.ID, m.Frontier)
-}
+// The slices' topic has small segments, because Kafka drops old slices by whole segments, and takes larger messages than
+// brokers do by themselves, so that what is folded need not lie in many.
+const (
+	segmentBytes = "16777216"
+	messageBytes = "8388608"
+	maxRows      = 7 << 20 // of a slice, below messageBytes
+)
 
 // prepare makes the topic of the slices, with a partition for each of the topic's, and adds those that came since.
 func (in *Input) prepare(ctx context.Context) error {
@@ -123,5 +134,5 @@ func (in *Input) prepare(ctx context.Context) error {
 	if err := in.Log.Grow(ctx, name, info.Partitions); !errors.Is(err, kafkalog.ErrNoTopic) {
 		return err
 	}
-	return in.Log.CreateTopic(ctx, name, int(info.Partitions), map[string]string{"segment.bytes": segmentBytes})
+	return in.Log.CreateTopic(ctx, name, int(info.Partitions), map[string]string{"segment.bytes": segmentBytes, "max.message.bytes": messageBytes})
 }

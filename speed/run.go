@@ -30,7 +30,7 @@ const (
 	round      = 500 * time.Millisecond // the same on Flink, where a bundle begins only when the one before has been handed in
 	fetchWait  = 100 * time.Millisecond
 	fetchBytes = 256 << 10        // a busy topic is read in pieces of that size
-	trimEvery  = time.Minute      // old slices are dropped that often
+	tidyEvery  = 5 * time.Second  // slices are folded, and those that nobody needs dropped, that often
 	restMin    = time.Second      // before a pipeline that failed is started again
 	restMax    = 30 * time.Second // at most, when it fails again and again
 	lookEvery  = 3 * time.Second  // for partitions that are new, or another topic of the name
@@ -74,8 +74,13 @@ func (in *Input) Run(ctx context.Context) error {
 	}
 }
 
-// CatchUp publishes slices up to the log's end of now and returns.
-func (in *Input) CatchUp(ctx context.Context) error { return in.run(ctx, 0) }
+// CatchUp publishes slices up to the log's end of now, tidies them and returns.
+func (in *Input) CatchUp(ctx context.Context) error {
+	if err := in.run(ctx, 0); err != nil {
+		return err
+	}
+	return in.Tidy(ctx)
+}
 
 // run builds and runs the pipeline; to is kafkaio.Follow, or 0 for the log's end.
 func (in *Input) run(ctx context.Context, to int64) error {
@@ -98,7 +103,7 @@ func (in *Input) run(ctx context.Context, to int64) error {
 	}
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	go in.keepTrimmed(running)
+	go in.keepTidy(running, plan.TopicID)
 	go in.hint(running, plan)
 	if to == kafkaio.Follow {
 		go in.watch(running, plan, stop)
@@ -123,11 +128,13 @@ func (in *Input) watch(ctx context.Context, plan *Plan, end context.CancelCauseF
 	})
 }
 
-// keepTrimmed drops old slices now and then until ctx ends.
-func (in *Input) keepTrimmed(ctx context.Context) {
-	every(ctx, trimEvery, func() {
-		if err := in.Trim(ctx); err != nil && ctx.Err() == nil {
-			in.Logger.WarnContext(ctx, "old slices stay in the log", "topic", in.Topic.Name, "error", err)
+// keepTidy tidies the slices' topic now and then until ctx ends.
+func (in *Input) keepTidy(ctx context.Context, topicID string) {
+	t := newTidier(in, topicID)
+	defer t.close()
+	every(ctx, tidyEvery, func() {
+		if err := t.tidy(ctx); err != nil && ctx.Err() == nil {
+			in.Logger.WarnContext(ctx, "slices are not folded, and old ones stay in the log", "topic", in.Topic.Name, "error", err)
 		}
 	})
 }
@@ -179,7 +186,7 @@ func (in *Input) build(s beam.Scope, topicID string, ranges []schemas.Range) err
 
 // countFn counts what was published, for the runner's metrics.
 type countFn struct {
-	records, rejects, slices beam.Counter
+	records, rejects, slices, withheld beam.Counter
 }
 
 // Setup names the counters.
@@ -187,6 +194,7 @@ func (fn *countFn) Setup() {
 	fn.records = beam.NewCounter("millrace.speed", "records")
 	fn.rejects = beam.NewCounter("millrace.speed", "rejects")
 	fn.slices = beam.NewCounter("millrace.speed", "slices")
+	fn.withheld = beam.NewCounter("millrace.speed", "withheld")
 }
 
 // ProcessElement counts one flush.
@@ -194,6 +202,7 @@ func (fn *countFn) ProcessElement(ctx context.Context, p Published) {
 	fn.records.Inc(ctx, p.Records)
 	fn.rejects.Inc(ctx, p.Rejects)
 	fn.slices.Inc(ctx, int64(p.Slices))
+	fn.withheld.Inc(ctx, int64(p.Withheld))
 }
 
 // errChanged ends a pipeline that must be planned anew.

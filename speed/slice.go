@@ -1,7 +1,6 @@
 package speed
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,13 +9,11 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/ipc"
-
 	"github.com/millrace/millrace/pipelines/carry"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/runner"
+	"github.com/millrace/millrace/pipelines/slicelog"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas/slice"
 )
@@ -24,12 +21,26 @@ import (
 // maxSlice is how many records one slice covers at most: what is lost to a crash, and what a question can skip at once.
 const maxSlice = 1 << 20
 
+// A slice is a cache of its records, and the log pays for it: its rows may take a part of the bytes of the records' values.
+// What a slice takes that has hardly a row must not count.
+const (
+	clearlySmaller = 2 // times
+	smallBytes     = 16 << 10
+)
+
 // Published is what one flush put into the log.
 type Published struct {
 	Partition        int32
 	From, To         int64
 	Records, Rejects int64
-	Slices           int // one a view
+	Bytes            int64 // of the records' values
+	Slices           int   // one a view, those without rows not counted
+	Withheld         int   // those
+}
+
+// limit is how many bytes a slice's rows may take.
+func (p *Published) limit() int64 {
+	return min(max(p.Bytes/clearlySmaller, smallBytes), maxRows)
 }
 
 // work is what a worker must know.
@@ -51,6 +62,7 @@ type sliceFn struct {
 	log    *kafkalog.Log
 	kernel *kernel.Kernel
 	open   map[int32]*Published // what the kernel has of each partition and is not published
+	failed []kernel.Partial     // of views whose SQL fails on what is flushed
 	hints  hints
 }
 
@@ -71,9 +83,11 @@ func (fn *sliceFn) setup(ctx context.Context) (err error) {
 	if fn.log, err = kafkalog.Open(fn.work.Config); err != nil {
 		return err
 	}
-	// A view whose SQL fails on these records gets no slice, and the others do; a question to it reads the records itself
-	// and says why it fails.
-	fn.work.Spec.Skip = func(*views.View, int32, error) {}
+	// A view whose SQL fails on these records gets no rows, and the others do; a question to it reads the records itself and
+	// says why it fails.
+	fn.work.Spec.Skip = func(v *views.View, partition int32, _ error) {
+		fn.failed = append(fn.failed, kernel.Partial{View: v, Partition: partition})
+	}
 	if fn.kernel, err = kernel.New(ctx, fn.work.Spec); err != nil {
 		return errors.Join(err, fn.log.Close())
 	}
@@ -114,10 +128,11 @@ func (fn *sliceFn) StartBundle(ctx context.Context, _ func(Published)) error {
 	if len(fn.open) == 0 {
 		return nil
 	}
-	left, err := fn.kernel.Flush(ctx)
+	left, err := fn.kernel.FlushWithin(ctx, func(int32) int64 { return 0 })
 	for _, p := range left {
-		p.Rows.Release()
+		p.Release()
 	}
+	fn.failed = nil
 	if err != nil {
 		return carry.Pack(fmt.Errorf("slice %s: forget a bundle that failed: %w", fn.work.Spec.Topic.Name, err))
 	}
@@ -151,6 +166,9 @@ func (fn *sliceFn) ProcessElement(ctx context.Context, c *kafkalog.Chunk, emit f
 	o.To = c.To
 	o.Records += int64(len(c.Records) - len(rejects))
 	o.Rejects += int64(len(rejects))
+	for i := range c.Records {
+		o.Bytes += int64(len(c.Records[i].Value))
+	}
 	return nil
 }
 
@@ -169,28 +187,31 @@ func (fn *sliceFn) publish(ctx context.Context, emit func(Published)) error {
 	if len(fn.open) == 0 {
 		return nil
 	}
-	partials, err := fn.kernel.Flush(ctx)
-	if err != nil {
-		return fmt.Errorf("slice %s: %w", fn.work.Spec.Topic.Name, err)
-	}
-	messages := map[int32][]kafkalog.Message{}
+	partials, err := fn.kernel.FlushWithin(ctx, func(partition int32) int64 { return fn.open[partition].limit() })
+	made := map[int32][]named{}
 	for _, p := range partials {
 		if err == nil {
-			var m kafkalog.Message
-			if m, err = fn.message(p); err == nil {
-				messages[p.Partition] = append(messages[p.Partition], m)
-			}
+			var s slice.Slice
+			s, err = fn.slice(p)
+			made[p.Partition] = append(made[p.Partition], named{p.View.Name, s})
 		}
-		p.Rows.Release()
+		p.Release()
 	}
 	if err != nil {
 		return fmt.Errorf("slice %s: %w", fn.work.Spec.Topic.Name, err)
 	}
+	for _, p := range fn.failed {
+		s := fn.cover(p)
+		s.Withheld = slice.Failed
+		made[p.Partition] = append(made[p.Partition], named{p.View.Name, s})
+	}
+	fn.failed = nil
 	for _, part := range slices.Sorted(maps.Keys(fn.open)) {
 		o := fn.open[part]
-		if o.Slices, err = fn.append(ctx, messages[part]); err != nil {
+		if o.Withheld, err = publish(ctx, fn.log, fn.work.Spec.Topic.Name, made[part]); err != nil {
 			return fmt.Errorf("publish slices of %s[%d]@[%d,%d): %w", fn.work.Spec.Topic.Name, part, o.From, o.To, err)
 		}
+		o.Slices = len(made[part]) - o.Withheld
 		fn.hints.cover(part, o.To)
 		emit(*o)
 	}
@@ -198,39 +219,59 @@ func (fn *sliceFn) publish(ctx context.Context, emit func(Published)) error {
 	return nil
 }
 
-// append publishes one partition's slices. One too large for the broker is left out: the log's records stand in for it,
-// and Published.Slices tells.
-func (fn *sliceFn) append(ctx context.Context, messages []kafkalog.Message) (published int, err error) {
-	topic := slice.Topic(fn.work.Spec.Topic.Name)
-	if err = fn.log.Publish(ctx, topic, messages); !errors.Is(err, kafkalog.ErrTooLarge) {
-		return len(messages), err
+// cover is a slice without rows over what is open of the partial's partition.
+func (fn *sliceFn) cover(p kernel.Partial) slice.Slice {
+	o := fn.open[p.Partition]
+	return slice.Slice{Definition: p.View.Definition, TopicID: fn.work.TopicID, Partition: p.Partition, From: o.From, To: o.To, Records: o.Records, Rejects: o.Rejects}
+}
+
+// slice is the partial as a slice, without its rows where they are not clearly smaller than the records.
+func (fn *sliceFn) slice(p kernel.Partial) (s slice.Slice, err error) {
+	s = fn.cover(p)
+	if p.Rows != nil {
+		s.Payload, err = slicelog.EncodeRows(p.Rows)
 	}
-	for _, m := range messages {
-		err := fn.log.Publish(ctx, topic, []kafkalog.Message{m})
-		if err == nil {
-			published++
-		} else if !errors.Is(err, kafkalog.ErrTooLarge) {
-			return published, err
+	if p.Rows == nil || int64(len(s.Payload)) > fn.open[p.Partition].limit() {
+		s.Payload, s.Withheld = nil, slice.Bulky
+	}
+	return s, err
+}
+
+// named is a slice and its view's name.
+type named struct {
+	view string
+	slice.Slice
+}
+
+// publish appends slices of a partition and says how many are without rows. The rows of one that is too large for the
+// broker are left out.
+func publish(ctx context.Context, log *kafkalog.Log, topic string, made []named) (withheld int, err error) {
+	messages := make([]kafkalog.Message, len(made))
+	for i := range made {
+		messages[i] = message(made[i])
+		if made[i].Withheld != slice.Given {
+			withheld++
 		}
 	}
-	return published, nil
+	if err = log.Publish(ctx, slice.Topic(topic), messages); !errors.Is(err, kafkalog.ErrTooLarge) {
+		return withheld, err
+	}
+	for i, n := range made {
+		err := log.Publish(ctx, slice.Topic(topic), messages[i:i+1])
+		if errors.Is(err, kafkalog.ErrTooLarge) && n.Withheld == slice.Given {
+			n.Payload, n.Withheld = nil, slice.Bulky
+			withheld++
+			err = log.Publish(ctx, slice.Topic(topic), []kafkalog.Message{message(n)})
+		}
+		if err != nil {
+			return withheld, err
+		}
+	}
+	return withheld, nil
 }
 
-func (fn *sliceFn) message(p kernel.Partial) (kafkalog.Message, error) {
-	payload, err := encode(p.Rows)
-	o := fn.open[p.Partition]
-	return kafkalog.Message{Partition: p.Partition, Key: []byte(p.View.Name), Value: slice.Encode(&slice.Slice{
-		Definition: p.View.Definition, TopicID: fn.work.TopicID, Partition: p.Partition, From: o.From, To: o.To,
-		Records: o.Records, Rejects: o.Rejects, Payload: payload,
-	})}, err
-}
-
-// encode writes state rows as an Arrow IPC stream.
-func encode(rows arrow.RecordBatch) ([]byte, error) {
-	var b bytes.Buffer
-	w := ipc.NewWriter(&b, ipc.WithSchema(rows.Schema()))
-	err := errors.Join(w.Write(rows), w.Close())
-	return b.Bytes(), err
+func message(n named) kafkalog.Message {
+	return kafkalog.Message{Partition: n.Partition, Key: []byte(n.view), Value: slice.Encode(&n.Slice)}
 }
 
 // spec is the kernel of the topic's views.

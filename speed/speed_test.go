@@ -103,7 +103,7 @@ func (r *rig) slices(t *testing.T, v *views.View) []slice.Slice {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := slicelog.Read(t.Context(), r.Log, "t", r.topicID, schemas.Frontier{}, end, map[string]bool{v.Definition: true})
+	out, _, err := slicelog.Chosen(t.Context(), r.Log, "t", r.topicID, schemas.Frontier{}, end, v.Definition)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,7 @@ func TestTrimDropsWhatACycleCovers(t *testing.T) {
 	if err := dataset.Commit(t.Context(), r.Store, manifest.Root("t", r.topicID, r.Topic.Hash()), m); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Trim(t.Context()); err != nil {
+	if err := r.Tidy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, v := range r.Views {

@@ -56,7 +56,7 @@ func speedWork(ctx context.Context, j *Job, s *Sample) error {
 	if err != nil {
 		return err
 	}
-	found, err := slicelog.Read(ctx, log, topic.Name, info.ID, start, end, map[string]bool{in.Views[0].Definition: true})
+	found, _, err := slicelog.Chosen(ctx, log, topic.Name, info.ID, start, end, in.Views[0].Definition)
 	for i := range found {
 		s.Events += found[i].Records
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/pipelines/dataset"
-	"github.com/millrace/millrace/pipelines/frontier"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/slicelog"
@@ -65,7 +64,10 @@ func tallySlices(ctx context.Context, log *kafkalog.Log, topic, definition strin
 	if err != nil {
 		return 0, err
 	}
-	found, err := slicelog.Read(ctx, log, topic, info.ID, start, end, map[string]bool{definition: true})
+	found, gaps, err := slicelog.Chosen(ctx, log, topic, info.ID, start, end, definition)
+	if err == nil && len(gaps) > 0 {
+		err = fmt.Errorf("no slice covers %s of %s", gaps[0], topic)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -74,19 +76,9 @@ func tallySlices(ctx context.Context, log *kafkalog.Log, topic, definition strin
 		return 0, err
 	}
 	defer session.Close()
-	var have []schemas.Range
 	for i := range found {
-		have = append(have, found[i].Range())
-	}
-	for _, r := range start.Ranges(end) {
-		use, gaps := frontier.Cover(r, have)
-		if len(gaps) > 0 {
-			return 0, fmt.Errorf("no slice covers %s of %s", gaps[0], topic)
-		}
-		for _, i := range use {
-			if err := importSlice(ctx, session, found[i].Payload); err != nil {
-				return 0, err
-			}
+		if err := importSlice(ctx, session, found[i].Payload); err != nil {
+			return 0, err
 		}
 	}
 	return tally(ctx, session, "(SELECT #1, epoch_ms(#2), #3 FROM slices)")

@@ -80,7 +80,7 @@ func ready(ctx context.Context, l *live) error {
 func positionsOf(s status) []httpapi.Position {
 	var out []httpapi.Position
 	for _, t := range s.Topics {
-		p := httpapi.Position{Topic: t.Topic, End: t.End,
+		p := httpapi.Position{Topic: t.Topic, End: t.End, Withheld: t.Speed.Withheld,
 			Layers: map[string]httpapi.LayerPosition{
 				"batch": {Frontier: t.Batch.Frontier, Lag: t.Batch.Lag},
 				"speed": {Frontier: t.Speed.Frontier, Lag: t.Speed.Lag},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -66,6 +68,10 @@ func (v *viewStatus) whole() bool { return v.Covered == v.Ranges }
 type speedStatus struct {
 	Frontier schemas.Frontier `json:"frontier"` // up to here every merged view has a partial or a slice
 	Lag      int64            `json:"lag"`      // offsets above the batch layer's frontier that some view has no slice for: a question reads them raw
+
+	// Withheld counts by view the offsets above that frontier whose slices have no rows, for they would not be clearly smaller
+	// than the records or the view's SQL fails on these: a question reads them raw, too.
+	Withheld map[string]int64 `json:"withheld,omitempty"`
 }
 
 // batchStatus is how far the batch layer is.
@@ -151,7 +157,7 @@ func readSpeedStatus(ctx context.Context, in *speed.Input) (speedStatus, error) 
 	if err != nil {
 		return out, err
 	}
-	out.Lag = plan.Lag
+	out.Lag, out.Withheld = plan.Lag, plan.Withheld
 	for _, r := range plan.Ranges {
 		out.Frontier[r.Partition] = r.From
 	}
@@ -253,6 +259,9 @@ func (a *app) printStatus(s status) error {
 		}
 		for _, n := range t.Notes {
 			fmt.Fprintf(a.stdout, "note: %s\n", n)
+		}
+		for _, v := range slices.Sorted(maps.Keys(t.Speed.Withheld)) {
+			fmt.Fprintf(a.stdout, "note: %s reads %s of %s above the batch layer: its slices would not be clearly smaller, or its SQL fails on them\n", v, count(int(t.Speed.Withheld[v]), "record"), t.Topic)
 		}
 	}
 	return nil

@@ -58,7 +58,14 @@ type Spec struct {
 type Partial struct {
 	View      *views.View
 	Partition int32             // 0 if the kernel keeps the partitions together
-	Rows      arrow.RecordBatch // the view's State columns, sorted by its keys; the receiver releases it
+	Rows      arrow.RecordBatch // the view's State columns, sorted by its keys; the receiver releases it. See FlushWithin
+}
+
+// Release gives the rows free.
+func (p *Partial) Release() {
+	if p.Rows != nil {
+		p.Rows.Release()
+	}
 }
 
 // Kernel decodes chunks and runs the partial plans. Not safe for concurrent use.
@@ -258,18 +265,24 @@ func (k *Kernel) Run(ctx context.Context) error {
 }
 
 // Flush hands out the state of every view and partition that saw records, in order of partitions, and starts anew.
-func (k *Kernel) Flush(ctx context.Context) (out []Partial, err error) {
+func (k *Kernel) Flush(ctx context.Context) ([]Partial, error) {
+	return k.FlushWithin(ctx, func(int32) int64 { return math.MaxInt64 })
+}
+
+// FlushWithin is Flush with a limit to the bytes of a partial's rows in memory, by its partition: one that is larger, or
+// that the engine has not the memory to merge, has nil Rows.
+func (k *Kernel) FlushWithin(ctx context.Context, limit func(partition int32) int64) (out []Partial, err error) {
 	defer func() {
 		if err != nil {
 			for _, p := range out {
-				p.Rows.Release()
+				p.Release()
 			}
 			out = nil
 		}
 	}()
 	err = k.Drain(ctx, func(v *views.View, partition int32, query string) error {
-		rows, err := k.session.Arrow(ctx, query)
-		if err != nil {
+		rows, err := k.session.ArrowWithin(ctx, query, limit(partition))
+		if err != nil && !OutOfMemory(err) {
 			return fmt.Errorf("merge %s: %w", v.Name, err)
 		}
 		out = append(out, Partial{View: v, Partition: partition, Rows: rows})

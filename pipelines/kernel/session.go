@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -93,6 +94,11 @@ func (s *Session) Query(ctx context.Context, query string, args ...any) (*sql.Ro
 
 // Arrow runs a query and returns its answer as one batch. Ownership: the caller releases it.
 func (s *Session) Arrow(ctx context.Context, query string) (arrow.RecordBatch, error) {
+	return s.ArrowWithin(ctx, query, math.MaxInt64)
+}
+
+// ArrowWithin is Arrow for an answer of at most so many bytes in memory; a longer one is not read to its end, and is nil.
+func (s *Session) ArrowWithin(ctx context.Context, query string, limit int64) (arrow.RecordBatch, error) {
 	r, err := s.arrow.QueryContext(ctx, query)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", abridge(query), err)
@@ -104,15 +110,39 @@ func (s *Session) Arrow(ctx context.Context, query string) (arrow.RecordBatch, e
 			b.Release()
 		}
 	}()
+	var size int64
 	for r.Next() {
 		b := r.RecordBatch()
 		b.Retain()
 		batches = append(batches, b)
+		if size += sizeOf(b); size > limit {
+			return nil, nil
+		}
 	}
 	if err := r.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", abridge(query), err)
 	}
 	return concatenate(r.Schema(), batches)
+}
+
+// sizeOf is the bytes of a batch's buffers.
+func sizeOf(b arrow.RecordBatch) (n int64) {
+	var of func(d arrow.ArrayData) int64
+	of = func(d arrow.ArrayData) (n int64) {
+		for _, buffer := range d.Buffers() {
+			if buffer != nil {
+				n += int64(buffer.Len())
+			}
+		}
+		for _, child := range d.Children() {
+			n += of(child)
+		}
+		return n
+	}
+	for _, column := range b.Columns() {
+		n += of(column.Data())
+	}
+	return n
 }
 
 // Stream registers an Arrow stream of the schema under a name that SQL can read. It yields the batch last given to Set.
@@ -132,29 +162,27 @@ func (s *Session) Register(r array.RecordReader, name string) error {
 	return nil
 }
 
-// Import appends batches to a table, which is made if it is not there; all must have one schema.
+// Import appends batches to a table, which is made if it is not there, in one statement; all must have one schema.
 func (s *Session) Import(ctx context.Context, table string, batches ...arrow.RecordBatch) error {
-	for _, b := range batches {
-		feed := s.feeds[table]
-		if feed == nil {
-			var err error
-			if feed, err = s.Stream(b.Schema(), table+".import"); err != nil {
-				return err
-			}
-			if s.feeds == nil {
-				s.feeds = map[string]*Feed{}
-			}
-			s.feeds[table] = feed
-			if err := s.Exec(ctx, fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s AS SELECT * FROM %s WITH NO DATA", schemas.QuoteIdent(table), schemas.QuoteIdent(table+".import"))); err != nil {
-				return err
-			}
+	if len(batches) == 0 {
+		return nil
+	}
+	feed := s.feeds[table]
+	if feed == nil {
+		var err error
+		if feed, err = s.Stream(batches[0].Schema(), table+".import"); err != nil {
+			return err
 		}
-		feed.Set(b)
-		if err := s.Exec(ctx, fmt.Sprintf("INSERT INTO %s SELECT * FROM %s", schemas.QuoteIdent(table), schemas.QuoteIdent(table+".import"))); err != nil {
+		if s.feeds == nil {
+			s.feeds = map[string]*Feed{}
+		}
+		s.feeds[table] = feed
+		if err := s.Exec(ctx, fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s AS SELECT * FROM %s WITH NO DATA", schemas.QuoteIdent(table), schemas.QuoteIdent(table+".import"))); err != nil {
 			return err
 		}
 	}
-	return nil
+	feed.Set(batches...)
+	return s.Exec(ctx, fmt.Sprintf("INSERT INTO %s SELECT * FROM %s", schemas.QuoteIdent(table), schemas.QuoteIdent(table+".import")))
 }
 
 // LoadReferences makes a table of each reference that is not in the session yet.
@@ -167,15 +195,16 @@ func (s *Session) LoadReferences(ctx context.Context, refs []*views.Reference) e
 	return nil
 }
 
-// Feed is the Arrow stream of one session. It implements array.RecordReader: registered once, it yields the batch that
-// was set before each statement, then ends.
+// Feed is the Arrow stream of one session. It implements array.RecordReader: registered once, it yields the batches that
+// were set before each statement, then ends.
 type Feed struct {
-	schema        *arrow.Schema
-	next, current arrow.RecordBatch
+	schema  *arrow.Schema
+	next    []arrow.RecordBatch
+	current arrow.RecordBatch
 }
 
-// Set gives the batch that the next statement reads. The batch must stay alive until that statement is done.
-func (f *Feed) Set(b arrow.RecordBatch) { f.next = b }
+// Set gives the batches that the next statement reads. They must stay alive until that statement is done.
+func (f *Feed) Set(batches ...arrow.RecordBatch) { f.next = batches }
 
 // Retain does nothing: the session owns the feed.
 func (f *Feed) Retain() {}
@@ -186,10 +215,14 @@ func (f *Feed) Release() {}
 // Schema is the schema of every batch.
 func (f *Feed) Schema() *arrow.Schema { return f.schema }
 
-// Next moves to the batch that was set, once.
+// Next moves to the next batch that was set, each once.
 func (f *Feed) Next() bool {
-	f.current, f.next = f.next, nil
-	return f.current != nil
+	if len(f.next) == 0 {
+		f.current = nil
+		return false
+	}
+	f.current, f.next = f.next[0], f.next[1:]
+	return true
 }
 
 // RecordBatch is the current batch.

@@ -20,6 +20,12 @@ func OfRecords(err error) bool {
 	return errors.As(err, &known) && slices.Contains(ofRecords, known.Type)
 }
 
+// OutOfMemory says whether an error is that the engine has not the memory, or the disk to spill to, that a statement wants.
+func OutOfMemory(err error) bool {
+	var known *duckdb.Error
+	return errors.As(err, &known) && known.Type == duckdb.ErrorTypeOutOfMemory
+}
+
 func (k *Kernel) skips(err error) bool { return k.spec.Skip != nil && OfRecords(err) }
 
 // Sentence is what DuckDB says in an error that is its own, in one line; else the error's text.

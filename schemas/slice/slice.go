@@ -7,20 +7,23 @@
 //
 //	offset  size  field
 //	0       4     magic "MRSL"
-//	4       1     version, 1
+//	4       1     version, 2
 //	5       4     CRC-32C (Castagnoli) of everything from offset 9 to the end
 //	9       4     partition, int32
 //	13      8     from, int64: first offset of the range
 //	21      8     to, int64: first offset after it
 //	29      8     records, int64: accepted records of the range
 //	37      8     rejects, int64
-//	45      ...   definition, text: the view's definition hash
+//	45      1     tier: 0 if it is made of records, n+1 if it is merged of slices of tier n
+//	46      1     withheld: 0, or why it has no rows: 1 they are not clearly smaller than the records, 2 the view's SQL
+//	              fails on the records
+//	47      ...   definition, text: the view's definition hash
 //	...     ...   topic id, text
-//	...     rest  payload: an Arrow IPC stream of the view's State columns, to the end of the value
+//	...     rest  payload: an Arrow IPC stream of the view's State columns, to the end of the value; empty if withheld
 //
-// For example, version 1 of partition 3, offsets [16, 18), two records, definition "d", topic id "t", empty payload:
+// For example, version 2 of partition 3, offsets [16, 18), two records, definition "d", topic id "t", withheld:
 //
-//	4d 52 53 4c 01 <crc:4> 03000000 1000000000000000 1200000000000000 0200000000000000 0000000000000000 0100 64 0100 74
+//	4d 52 53 4c 02 <crc:4> 03000000 1000000000000000 1200000000000000 0200000000000000 0000000000000000 00 01 0100 64 0100 74
 package slice
 
 import (
@@ -33,18 +36,28 @@ import (
 )
 
 // Version of the format that Encode writes and Decode reads.
-const Version = 1
+const Version = 2
 
 const (
 	magic  = "MRSL"
 	summed = 9  // offset of the first byte under the checksum
-	fixed  = 45 // offset of the first text
+	fixed  = 47 // offset of the first text
 )
 
 // ErrCorrupt: the bytes are not a whole slice of a known version.
 var ErrCorrupt = errors.New("corrupt slice")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Withheld says why a slice has no rows: the records stand in for them.
+type Withheld uint8
+
+// The reasons.
+const (
+	Given  Withheld = iota // it has its rows
+	Bulky                  // they would take about the room that the records take, or more than a message may
+	Failed                 // the view's SQL fails on the records
+)
 
 // Slice is a partial of one view as the speed layer publishes it.
 type Slice struct {
@@ -54,6 +67,8 @@ type Slice struct {
 	From, To   int64
 	Records    int64  // accepted
 	Rejects    int64  // refused
+	Tier       uint8  // how often it was folded
+	Withheld   Withheld
 	Payload    []byte // Arrow IPC stream; after Decode it points into the decoded bytes
 }
 
@@ -74,6 +89,7 @@ func Encode(s *Slice) []byte {
 	for _, n := range []int64{s.From, s.To, s.Records, s.Rejects} {
 		b = binary.LittleEndian.AppendUint64(b, uint64(n))
 	}
+	b = append(b, s.Tier, byte(s.Withheld))
 	for _, text := range []string{s.Definition, s.TopicID} {
 		b = binary.LittleEndian.AppendUint16(b, uint16(len(text)))
 		b = append(b, text...)
@@ -95,7 +111,7 @@ func Decode(b []byte) (*Slice, error) {
 		return nil, fmt.Errorf("%w: checksum %08x, want %08x", ErrCorrupt, got, want)
 	}
 	number := func(at int) int64 { return int64(binary.LittleEndian.Uint64(b[at:])) }
-	s := &Slice{Partition: int32(binary.LittleEndian.Uint32(b[9:])), From: number(13), To: number(21), Records: number(29), Rejects: number(37)}
+	s := &Slice{Partition: int32(binary.LittleEndian.Uint32(b[9:])), From: number(13), To: number(21), Records: number(29), Rejects: number(37), Tier: b[45], Withheld: Withheld(b[46])}
 	rest := b[fixed:]
 	for _, text := range []*string{&s.Definition, &s.TopicID} {
 		if len(rest) < 2 || len(rest) < 2+int(binary.LittleEndian.Uint16(rest)) {
@@ -107,6 +123,9 @@ func Decode(b []byte) (*Slice, error) {
 	s.Payload = rest
 	if s.From < 0 || s.To <= s.From || s.Records < 0 || s.Rejects < 0 || s.Records+s.Rejects > s.To-s.From {
 		return nil, fmt.Errorf("%w: range %s with %d records and %d rejects", ErrCorrupt, s.Range(), s.Records, s.Rejects)
+	}
+	if s.Withheld > Failed || s.Withheld != Given && len(s.Payload) > 0 {
+		return nil, fmt.Errorf("%w: withheld for reason %d, with %d bytes of rows", ErrCorrupt, s.Withheld, len(s.Payload))
 	}
 	return s, nil
 }

@@ -11,13 +11,13 @@ import (
 )
 
 func example() *slice.Slice {
-	return &slice.Slice{Definition: "d", TopicID: "t", Partition: 3, From: 16, To: 18, Records: 2, Payload: []byte{}}
+	return &slice.Slice{Definition: "d", TopicID: "t", Partition: 3, From: 16, To: 18, Records: 2, Withheld: slice.Bulky, Payload: []byte{}}
 }
 
 func TestTheDocumentedBytes(t *testing.T) {
 	got := slice.Encode(example())
-	want := "03000000" + "1000000000000000" + "1200000000000000" + "0200000000000000" + "0000000000000000" + "010064" + "010074"
-	if string(got[:5]) != "MRSL\x01" || hex.EncodeToString(got[9:]) != want {
+	want := "03000000" + "1000000000000000" + "1200000000000000" + "0200000000000000" + "0000000000000000" + "0001" + "010064" + "010074"
+	if string(got[:5]) != "MRSL\x02" || hex.EncodeToString(got[9:]) != want {
 		t.Errorf("Encode = %x", got)
 	}
 	s, err := slice.Decode(got)
@@ -28,7 +28,7 @@ func TestTheDocumentedBytes(t *testing.T) {
 
 func TestEveryFlippedBitIsFound(t *testing.T) {
 	s := example()
-	s.Payload = []byte("payload")
+	s.Payload, s.Withheld = []byte("payload"), slice.Given
 	data := slice.Encode(s)
 	for i := range data {
 		bad := bytes.Clone(data)

@@ -42,6 +42,8 @@ type Position struct {
 	End    schemas.Frontier // of the log
 	Layers map[string]LayerPosition
 	Views  []ViewPosition // those with partials
+
+	Withheld map[string]int64 // view -> offsets whose slices have no rows
 }
 
 // ViewPosition is how far a view's partials are over what is committed.

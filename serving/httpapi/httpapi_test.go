@@ -133,7 +133,7 @@ func open(t testing.TB, change ...func(*httpapi.Options)) *house {
 			_, end, err := log.Offsets(ctx, "flights")
 			left := 2.5
 			return []httpapi.Position{{Topic: "flights", End: end, Layers: map[string]httpapi.LayerPosition{"batch": {Frontier: schemas.Frontier{0: 7}, Lag: 3}},
-				Views: []httpapi.ViewPosition{{View: "delays", Records: 7, Ready: 4, Rows: 3, Bytes: 900, SecondsLeft: &left}, {View: "daily", Records: 7, Ready: 7}}}}, err
+				Withheld: map[string]int64{"delays": 5}, Views: []httpapi.ViewPosition{{View: "delays", Records: 7, Ready: 4, Rows: 3, Bytes: 900, SecondsLeft: &left}, {View: "daily", Records: 7, Ready: 7}}}}, err
 		},
 		Ready: func(ctx context.Context) error {
 			_, _, err := log.Offsets(ctx, "flights")
@@ -261,6 +261,7 @@ func TestHealthStatusAndMetrics(t *testing.T) {
 		`millrace_view_partial_bytes{topic="flights",view="delays"} 900`,
 		`millrace_view_rebuild_seconds_left{topic="flights",view="delays"} 2.5`,
 		`millrace_view_records_ready{topic="flights",view="daily"} 7`,
+		`millrace_slices_withheld_offsets{topic="flights",view="delays"} 5`,
 		"millrace_status_up 1", "go_goroutines", "process_resident_memory_bytes",
 	} {
 		if !strings.Contains(r.body, line) {

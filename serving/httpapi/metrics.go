@@ -92,12 +92,13 @@ var (
 	viewRows    = prometheus.NewDesc("millrace_view_partial_rows", "Rows of a view's partials.", []string{"topic", "view"}, nil)
 	viewBytes   = prometheus.NewDesc("millrace_view_partial_bytes", "Bytes of a view's partials.", []string{"topic", "view"}, nil)
 	viewLeft    = prometheus.NewDesc("millrace_view_rebuild_seconds_left", "Until a view's partials are whole, while this machine works on them.", []string{"topic", "view"}, nil)
+	withheld    = prometheus.NewDesc("millrace_slices_withheld_offsets", "Offsets above the batch layer's frontier whose slices of a view have no rows.", []string{"topic", "view"}, nil)
 	statusUp    = prometheus.NewDesc("millrace_status_up", "1 if broker and store answered this scrape, else the topics' metrics are missing.", nil, nil)
 )
 
 // Describe sends the descriptions.
 func (p *positions) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{endOffset, frontier, lag, viewRecords, viewReady, viewRows, viewBytes, viewLeft, statusUp} {
+	for _, d := range []*prometheus.Desc{endOffset, frontier, lag, viewRecords, viewReady, viewRows, viewBytes, viewLeft, withheld, statusUp} {
 		out <- d
 	}
 }
@@ -118,6 +119,9 @@ func (p *positions) Collect(out chan<- prometheus.Metric) {
 	for _, t := range all {
 		for partition, offset := range t.End {
 			gauge(endOffset, float64(offset), t.Topic, strconv.Itoa(int(partition)))
+		}
+		for view, n := range t.Withheld {
+			gauge(withheld, float64(n), t.Topic, view)
 		}
 		for name, l := range t.Layers {
 			gauge(lag, float64(l.Lag), t.Topic, name)

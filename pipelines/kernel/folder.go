@@ -1,0 +1,67 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+)
+
+// Folder merges state rows of views in an engine of its own. Not safe for concurrent use.
+type Folder struct {
+	session *Session
+	schemas map[string]*arrow.Schema // of the State of the definitions it has a table for
+}
+
+// NewFolder opens one. The caller closes it.
+func NewFolder(ctx context.Context, l Limits) (*Folder, error) {
+	s, err := OpenSession(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	return &Folder{session: s, schemas: map[string]*arrow.Schema{}}, nil
+}
+
+// Close frees all that the folder holds.
+func (f *Folder) Close() { f.session.Close() }
+
+// Schema is that of a view's state rows.
+func (f *Folder) Schema(ctx context.Context, v *views.View) (*arrow.Schema, error) {
+	if s := f.schemas[v.Definition]; s != nil {
+		return s, nil
+	}
+	table := schemas.QuoteIdent(v.Definition)
+	if err := f.session.Exec(ctx, fmt.Sprintf("CREATE TABLE %s (%s)", table, declare(v.State))); err != nil {
+		return nil, err
+	}
+	rows, err := f.session.Arrow(ctx, "SELECT * FROM "+table)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Release()
+	f.schemas[v.Definition] = rows.Schema()
+	return rows.Schema(), nil
+}
+
+// Fold merges state rows of the view's Schema, one a group, sorted by the view's keys. Nil: they take more than limit bytes
+// in memory. Ownership: the batches stay the caller's, who releases the answer.
+func (f *Folder) Fold(ctx context.Context, v *views.View, rows []arrow.RecordBatch, limit int64) (out arrow.RecordBatch, err error) {
+	if _, err := f.Schema(ctx, v); err != nil {
+		return nil, err
+	}
+	if err = f.session.Import(ctx, v.Definition, rows...); err == nil {
+		out, err = f.session.ArrowWithin(ctx, MergeSQL(v, v.Definition), limit)
+	}
+	for _, q := range []string{"TRUNCATE " + schemas.QuoteIdent(v.Definition), "CHECKPOINT"} {
+		if empty := f.session.Exec(ctx, q); err == nil && empty != nil {
+			if out != nil {
+				out.Release()
+			}
+			return nil, empty
+		}
+	}
+	return out, err
+}

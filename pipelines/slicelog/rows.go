@@ -1,0 +1,55 @@
+package slicelog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
+)
+
+// allocator hands out memory outside Go's heap, as whoever gives the rows to DuckDB needs it.
+var allocator = mallocator.NewMallocator()
+
+// EncodeRows writes state rows as a slice's payload.
+func EncodeRows(rows arrow.RecordBatch) ([]byte, error) {
+	var b bytes.Buffer
+	w := ipc.NewWriter(&b, ipc.WithSchema(rows.Schema()))
+	err := errors.Join(w.Write(rows), w.Close())
+	return b.Bytes(), err
+}
+
+// DecodeRows reads a payload whole. Ownership: the caller releases the batches. Errors: one that is not whole, or whose
+// rows are not of the schema; DuckDB is handed the columns as they lie in memory, so it must not be given others than it
+// was told of.
+func DecodeRows(payload []byte, schema *arrow.Schema) (rows []arrow.RecordBatch, err error) {
+	defer func() {
+		if err != nil {
+			ReleaseRows(rows)
+			rows = nil
+		}
+	}()
+	r, err := ipc.NewReader(bytes.NewReader(payload), ipc.WithAllocator(allocator))
+	if err != nil {
+		return nil, err
+	}
+	defer r.Release()
+	if !r.Schema().Equal(schema) {
+		return nil, fmt.Errorf("rows of %s, want %s", r.Schema(), schema)
+	}
+	for r.Next() {
+		b := r.RecordBatch()
+		b.Retain()
+		rows = append(rows, b)
+	}
+	return rows, r.Err()
+}
+
+// ReleaseRows gives batches free.
+func ReleaseRows(rows []arrow.RecordBatch) {
+	for _, b := range rows {
+		b.Release()
+	}
+}
