@@ -3,6 +3,7 @@ package views
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,7 +98,7 @@ func (p *planner) typeStates() error {
 		}
 		cols, err := p.c.describe(text)
 		if err != nil {
-			return blocked("its partial does not bind: " + firstLine(engineError(err).message))
+			return p.unbound(err)
 		}
 		for i, c := range g.columns() {
 			t, err := schemas.ParseType(cols[i].Type)
@@ -118,6 +119,18 @@ func (p *planner) typeStates() error {
 	v.Keys = len(v.State) + len(keys)
 	v.State = slices.Concat(v.State, keys, states)
 	return nil
+}
+
+// lost matches what DuckDB says of a column of a query around.
+var lost = regexp.MustCompile(`^Referenced (?:column|table) "([^"]*)" not found`)
+
+// unbound is why a part of the query cannot stand by itself.
+func (p *planner) unbound(err error) blocked {
+	message := firstLine(engineError(err).message)
+	if m := lost.FindStringSubmatch(message); m != nil {
+		return blocked(fmt.Sprintf("a subquery over %s looks at %s of the row around it; group %[1]s by what is compared, and join the groups", p.view.Topic, m[1]))
+	}
+	return blocked("its partial does not bind: " + message)
 }
 
 // unpacked is a grouping's State with carriers cast back, as a table in FROM.
@@ -217,6 +230,9 @@ func (p *planner) partialSQL() (string, error) {
 		var cols []string
 		for _, c := range p.view.Wanted[p.view.Topic] {
 			cols = append(cols, quoteName(c))
+		}
+		if strings.HasPrefix(text, "WITH ") {
+			text = "SELECT * FROM (" + text + ")"
 		}
 		text = rowsOnce + "(SELECT " + strings.Join(cols, ", ") + " FROM " + sourceMark + ") " + text
 	}

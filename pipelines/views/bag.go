@@ -141,9 +141,9 @@ func (g *grouper) firstMode(n node, orders []node) (node, error) {
 		return nil, err
 	}
 	if g.sets != nil { // a value has several tuples there
-		return g.output(b, fmt.Sprintf("mode(%s ORDER BY %s)%s", a.args[0], b.first.name, a.where()), true)
+		return g.output(b, fmt.Sprintf("mode(%[1]s ORDER BY %[2]s, %[1]s)%[3]s", a.args[0], b.first.name, a.where()), true)
 	}
-	return g.output(b, fmt.Sprintf("arg_min(%s, {'n': -%s, 'at': %s})%s", a.args[0], b.count.name, b.first.name, a.where(a.args[0]+" IS NOT NULL")), false)
+	return g.output(b, fmt.Sprintf("arg_min(%[1]s, {'n': -%[2]s, 'at': %[3]s, 'x': %[1]s})%[4]s", a.args[0], b.count.name, b.first.name, a.where(a.args[0]+" IS NOT NULL")), false)
 }
 
 // output is a column of what a bag comes to.

@@ -21,7 +21,7 @@ func (p *planner) keepRows(q node, in []with) error {
 	}
 	cols, err := p.c.describe(text)
 	if err != nil {
-		return blocked("its rows do not bind by themselves: " + firstLine(engineError(err).message))
+		return p.unbound(err)
 	}
 	g := &grouping{from: core, kept: &keptRows{}}
 	for range cols {

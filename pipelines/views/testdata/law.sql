@@ -273,3 +273,7 @@ SELECT g, corr(DISTINCT d, ut), regr_count(DISTINCT d, ut), covar_pop(DISTINCT u
 SELECT g, skewness(DISTINCT 1e9 + d), kurtosis(DISTINCT 1e9 + d * (i % 7)) FILTER (b), kurtosis_pop(DISTINCT 1e9 + d) FROM t GROUP BY g;
 -- moments of groups with an offset ties
 WITH per AS (SELECT g, s, sum(d) AS d FROM t GROUP BY g, s) SELECT g, skewness(1e9 + d), kurtosis(1e9 + d) FROM per GROUP BY g;
+-- union of rows in a cte
+WITH u AS (SELECT g AS who, i FROM t UNION ALL SELECT s, ut FROM t WHERE b) SELECT who, count(*), sum(i), count(DISTINCT i) FROM u GROUP BY who;
+-- mode after a join ties
+SELECT t.b, mode(r.name) FROM t JOIN r ON t.g = r.g GROUP BY ROLLUP (t.b);
