@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -359,8 +360,8 @@ func (g *ground) rounding(t reporter, v *views.View) measure {
 				if value == nil {
 					continue
 				}
-				if m, err := strconv.ParseFloat(*value, 64); err == nil {
-					largest = max(largest, m)
+				if m, err := strconv.ParseFloat(*value, 64); err == nil && m > largest && !math.IsInf(m, 1) { // what is NaN measures nothing
+					largest = m
 				}
 			}
 		}
