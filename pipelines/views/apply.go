@@ -175,7 +175,8 @@ func (a *application) into(body node, table bool) node {
 				taken[strings.ToLower(l.alias)] = true
 			}
 		}
-		a.renameTables(body, taken)
+		a.renameTables(body, body, taken)
+		a.refuseColumns(body)
 	}
 	walk(body, func(n node) bool {
 		for i, e := range nodes(list(sub(n, "cte_map"), "map")) {
@@ -358,14 +359,19 @@ func (a *application) renameLambdas(body node, taken map[string]bool) {
 			for taken[name] || a.args[name] != nil {
 				name += "_"
 			}
-			for _, arg := range nodes(list(n, "children")) {
-				if class(arg) == "LAMBDA" {
-					renameRefs(arg, p, name, true)
-				}
-			}
+			renameLambda(n, p, name)
 		}
 		return true
 	})
+}
+
+// renameLambda gives a parameter of the lambdas among a function's arguments another name.
+func renameLambda(n node, old, name string) {
+	for _, arg := range nodes(list(n, "children")) {
+		if class(arg) == "LAMBDA" {
+			renameRefs(arg, old, name, true)
+		}
+	}
 }
 
 // renameRefs writes another name for the first of a reference's names; alone says whether also where there is only one.
@@ -386,23 +392,50 @@ func renameRefs(v any, old, name string, alone bool) {
 	})
 }
 
-// renameTables gives other aliases to the tables in the body that are named as something the arguments refer to.
-func (a *application) renameTables(body node, taken map[string]bool) {
-	walk(body, func(n node) bool {
-		if str(n, "type") != "SELECT_NODE" {
-			return true
+// renameTables gives other aliases to the tables in the body that are named as something the arguments refer to, inner
+// queries first: their tables come before those of the queries around.
+func (a *application) renameTables(v any, body node, taken map[string]bool) {
+	children(v, func(c any) any { a.renameTables(c, body, taken); return c })
+	n, _ := v.(node)
+	if str(n, "type") != "SELECT_NODE" {
+		return
+	}
+	for _, t := range fromTables(sub(n, "from_table")) {
+		old := tableAlias(t)
+		if !taken[strings.ToLower(old)] {
+			continue
 		}
-		for _, t := range fromTables(sub(n, "from_table")) {
-			old := tableAlias(t)
-			if !taken[strings.ToLower(old)] {
-				continue
+		// alone, the name is the table's row, unless it is a parameter or a column
+		cols, known := a.x.tableColumns(t)
+		isColumn := slices.ContainsFunc(cols, func(c Column) bool { return strings.EqualFold(c.Name, old) })
+		t["alias"] = a.fresh(old, body, taken)
+		renameRefs(n, old, str(t, "alias"), known && !isColumn && a.args[strings.ToLower(old)] == nil)
+	}
+}
+
+// refuseColumns refuses arguments that name a table of the caller which is called like a column with fields of the body's
+// tables: the column would come first.
+func (a *application) refuseColumns(body node) {
+	for name, arg := range a.args {
+		outside := a.asOutside(name, arg)
+		walk(outside, func(ref node) bool {
+			if class(ref) != "COLUMN_REF" || len(columnNames(ref)) < 2 {
+				return !isQuery(ref)
 			}
-			// alone, the name is the table's row, unless it is a parameter or a column
-			cols, known := a.x.tableColumns(t)
-			isColumn := slices.ContainsFunc(cols, func(c Column) bool { return strings.EqualFold(c.Name, old) })
-			t["alias"] = a.fresh(old, body, taken)
-			renameRefs(n, old, str(t, "alias"), known && !isColumn && a.args[strings.ToLower(old)] == nil)
-		}
-		return true
-	})
+			walk(body, func(n node) bool {
+				for _, t := range fromTables(sub(n, "from_table")) {
+					cols, _ := a.x.tableColumns(t)
+					if slices.ContainsFunc(cols, func(c Column) bool { return strings.EqualFold(c.Name, columnNames(ref)[0]) && hasFields(c.Type) }) {
+						a.x.fail(a.x.src.wrong(location(ref), fmt.Sprintf("the macro reads a column that is named %s too", columnNames(ref)[0]), "give the table another name: FROM ... AS name"))
+					}
+				}
+				return true
+			})
+			return true
+		})
+	}
+}
+
+func hasFields(t string) bool {
+	return slices.ContainsFunc([]string{"STRUCT", "MAP", "UNION", "JSON", "VARIANT"}, func(kind string) bool { return strings.HasPrefix(t, kind) })
 }

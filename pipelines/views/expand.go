@@ -227,7 +227,8 @@ func (x *expander) expr(v any, f *frame) any {
 	case "FUNCTION":
 		n = x.dotCall(n)
 		if params := lambdaParams(n); len(params) > 0 {
-			inner = f.with(params)
+			x.renameParameters(n, params, f)
+			inner = f.with(lambdaParams(n))
 		}
 	case "WINDOW":
 		if _, ok := x.overloads(n, false); ok {
@@ -240,6 +241,23 @@ func (x *expander) expr(v any, f *frame) any {
 		return x.call(n, f)
 	}
 	return n
+}
+
+// renameParameters gives other names to lambda parameters that a column of a subquery has: DuckDB prints x -> x + 1 for
+// lambda x: x + 1, and takes the x before the arrow for the column then.
+func (x *expander) renameParameters(n node, params []string, f *frame) {
+	if f.outer == nil {
+		return
+	}
+	for _, p := range params {
+		name := p
+		for slices.ContainsFunc(x.leavesOf(f), func(l leaf) bool { return l.has(name) }) {
+			name += "_"
+		}
+		if name != p {
+			renameLambda(n, p, name)
+		}
+	}
 }
 
 // with is the frame inside of a lambda.
@@ -282,9 +300,8 @@ func (x *expander) from(t node, f *frame) node {
 		f.from, f.leaves = besides(before, sub(t, "left")), nil
 		t["right"] = x.from(sub(t, "right"), f)
 		f.from, f.leaves = besides(before, t), nil
-		if t["condition"] != nil {
-			condition := t["condition"]
-			t["condition"] = nil // the columns of the tables do not hang on it
+		if condition := t["condition"]; condition != nil {
+			t["condition"] = trueNode() // while the tables' columns are asked for, which do not hang on it
 			t["condition"] = x.expr(condition, f)
 		}
 		f.from, f.leaves = before, nil
@@ -296,6 +313,11 @@ func (x *expander) from(t node, f *frame) node {
 		children(t, func(c any) any { return x.expr(c, f) })
 	}
 	return t
+}
+
+func trueNode() node {
+	return node{"class": "CONSTANT", "type": "VALUE_CONSTANT", "alias": "", "query_location": nowhere,
+		"value": node{"type": node{"id": "BOOLEAN", "type_info": nil}, "is_null": false, "value": true}}
 }
 
 // besides is a FROM clause with the tables of two.

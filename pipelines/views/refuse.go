@@ -253,6 +253,8 @@ func (s source) bindError(e duckError, at int, columns []string) error {
 		hint = "cast the argument to a type the function takes"
 	case strings.Contains(message, "must appear in the GROUP BY"):
 		hint = "add it to GROUP BY, or put an aggregate around it"
+	case strings.HasPrefix(message, "Cannot extract field"):
+		hint = "a column comes before a table of the same name: give the table another, FROM ... AS name"
 	case strings.HasPrefix(message, "Conflicting column names"):
 		hint = "a column has the name of a parameter: give the parameter another"
 	case strings.HasPrefix(message, "UNNEST not supported"):
