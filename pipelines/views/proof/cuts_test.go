@@ -107,14 +107,14 @@ func (g *ground) cut(t reporter, v *views.View, c cutting) (overParts, overMerge
 	}
 	run(together(all))
 	if err == nil {
-		overParts, err = g.ask(t, v.FinalSQL("parts"))
+		overParts, err = g.text(t, v.FinalSQL("parts"))
 	}
 	for i, step := range c.Together {
 		run(together(step))
 		into(c.Parts+i, v.MergeSQL("parts"))
 	}
 	if err == nil {
-		overMerged, err = g.ask(t, v.FinalSQL(fmt.Sprintf("state%d", c.Parts+len(c.Together)-1)))
+		overMerged, err = g.text(t, v.FinalSQL(fmt.Sprintf("state%d", c.Parts+len(c.Together)-1)))
 	}
 	return overParts, overMerged, err
 }
