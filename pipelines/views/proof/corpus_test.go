@@ -25,7 +25,7 @@ const corpusCuts = 10
 
 // A file of the corpus is blocks with an empty line between them. README.md beside them says how to read and write one.
 type block struct {
-	kind, name string   // comment, topic, reference or view
+	kind, name string   // comment, topic, reference, macros, named or view
 	lines      []string // what follows the first line
 	text       string   // the block as it stands
 }
@@ -33,14 +33,14 @@ type block struct {
 // viewCase is a block of kind view.
 type viewCase struct {
 	sql     string
-	exactly string  // what a sketch stands for
-	within  float64 // how far it may be off, of the value
+	exactly string  // another SELECT that gives the answer
+	within  float64 // how far the view may be off it, of the value
 	settled bool    // the text's own answer is open: the raw plan settles it
 	class   string
 	answer  string
 }
 
-var firstLine = regexp.MustCompile(`^(topic|reference|view) (.+)$`)
+var firstLine = regexp.MustCompile(`^(topic|reference|named|view) (.+)$|^(macros)$`)
 
 func readBlocks(text string) []block {
 	var out []block
@@ -48,7 +48,7 @@ func readBlocks(text string) []block {
 		lines := strings.Split(b, "\n")
 		k := block{kind: "comment", lines: lines, text: b}
 		if m := firstLine.FindStringSubmatch(lines[0]); m != nil {
-			k.kind, k.name, k.lines = m[1], m[2], lines[1:]
+			k.kind, k.name, k.lines = m[1]+m[3], m[2], lines[1:]
 		} else if slices.ContainsFunc(lines, func(l string) bool { return !strings.HasPrefix(l, "#") }) {
 			k.kind = ""
 		}
@@ -138,6 +138,8 @@ func readCase(lines []string) (viewCase, error) {
 	for i, line := range lines {
 		if line == "settled" {
 			c.settled = true
+		} else if line == "the same as" {
+			c.sql, sql = strings.Join(sql, "\n"), nil
 		} else if m := within.FindStringSubmatch(line); m != nil {
 			percent, err := strconv.ParseFloat(m[1], 64)
 			if err != nil {
@@ -169,8 +171,11 @@ func readCase(lines []string) (viewCase, error) {
 // write gives the block with another expected side.
 func (c viewCase) write(name, class, answer string) string {
 	text := "view " + name + "\n" + c.sql + "\n"
-	if c.exactly != "" {
+	switch {
+	case c.exactly != "" && c.within > 0:
 		text += fmt.Sprintf("within %v%% of\n%s\n", c.within*100, c.exactly)
+	case c.exactly != "":
+		text += "the same as\n" + c.exactly + "\n"
 	}
 	if c.settled {
 		text += "settled\n"
@@ -228,6 +233,17 @@ func (f *corpusFile) run(t *testing.T, b block) string {
 		} else {
 			f.reference(t, b.name, rows)
 		}
+	case "macros":
+		text := strings.Join(b.lines, "\n")
+		f.exec(t, text)
+		var problems []*schemas.Problem
+		if f.catalog.Macros, problems = f.compiler.ReadMacros("_macros.sql", text); len(problems) > 0 {
+			t.Fatal(problems[0])
+		}
+	case "named":
+		text := strings.Join(b.lines, "\n")
+		f.exec(t, "CREATE VIEW "+schemas.QuoteIdent(b.name)+" AS "+text)
+		f.catalog.ViewTexts[b.name] = views.ViewText{File: b.name + ".sql", SQL: text}
 	case "view":
 		if f.seen[b.name] {
 			t.Errorf("two views are named %q", b.name)
@@ -237,7 +253,7 @@ func (f *corpusFile) run(t *testing.T, b block) string {
 		t.Run(b.name, func(t *testing.T) { text = f.view(t, b) })
 		return text
 	default:
-		t.Errorf("a block is # a comment, topic NAME, reference NAME or view NAME, not\n%s", b.text)
+		t.Errorf("a block is # a comment, topic NAME, reference NAME, macros, named NAME or view NAME, not\n%s", b.text)
 	}
 	return b.text
 }

@@ -37,7 +37,7 @@ func (c cutting) part() string {
 
 // drawCutting draws one for n rows; pick(n) is at least 0 and below n.
 func drawCutting(rows int, pick func(n int) int) cutting {
-	c := cutting{Parts: 1 + pick(min(rows, 5)+1)}
+	c := cutting{Parts: 1 + pick(min(rows+1, 4))}
 	if c.Seed = pick(1000); pick(3) > 0 {
 		c.Bounds = []int{}
 		for range c.Parts - 1 {
@@ -52,7 +52,7 @@ func drawCutting(rows int, pick func(n int) int) cutting {
 	}
 	for next := c.Parts; len(at) > 1 || len(c.Together) == 0; next++ {
 		var step []int
-		for range min(len(at), 1+pick(3)) {
+		for range min(len(at), 2+pick(2)) {
 			i := pick(len(at))
 			step = append(step, at[i])
 			at = slices.Delete(at, i, i+1)

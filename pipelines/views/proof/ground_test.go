@@ -35,7 +35,7 @@ type reporter interface {
 
 func newGround(t *testing.T) *ground {
 	t.Helper()
-	g := &ground{catalog: views.Catalog{Topics: map[string]*schemas.Topic{}, References: map[string]*views.Reference{}}}
+	g := &ground{catalog: views.Catalog{Topics: map[string]*schemas.Topic{}, References: map[string]*views.Reference{}, ViewTexts: map[string]views.ViewText{}}}
 	var err error
 	if g.compiler, err = views.Open(); err != nil {
 		t.Fatal(err)
@@ -52,6 +52,7 @@ func newGround(t *testing.T) *ground {
 	t.Cleanup(func() { g.conn.Close() })
 	g.exec(t, "SET threads = 1")
 	g.exec(t, "SET TimeZone = 'UTC'")
+	g.exec(t, readFile(t, "../builtin.sql"))
 	return g
 }
 
