@@ -208,10 +208,9 @@ func (fn *sliceFn) publish(ctx context.Context, emit func(Published)) error {
 	fn.failed = nil
 	for _, part := range slices.Sorted(maps.Keys(fn.open)) {
 		o := fn.open[part]
-		if o.Withheld, err = publish(ctx, fn.log, fn.work.Spec.Topic.Name, made[part]); err != nil {
+		if err = fn.append(ctx, o, made[part]); err != nil {
 			return fmt.Errorf("publish slices of %s[%d]@[%d,%d): %w", fn.work.Spec.Topic.Name, part, o.From, o.To, err)
 		}
-		o.Slices = len(made[part]) - o.Withheld
 		fn.hints.cover(part, o.To)
 		emit(*o)
 	}
@@ -243,31 +242,44 @@ type named struct {
 	slice.Slice
 }
 
-// publish appends slices of a partition and says how many are without rows. The rows of one that is too large for the
-// broker are left out.
-func publish(ctx context.Context, log *kafkalog.Log, topic string, made []named) (withheld int, err error) {
+// append publishes a partition's slices, those that are too large for the broker without their rows.
+func (fn *sliceFn) append(ctx context.Context, o *Published, made []named) error {
+	refused, err := publish(ctx, fn.log, fn.work.Spec.Topic.Name, made)
+	var bare []named
+	for _, i := range refused {
+		made[i].Payload, made[i].Withheld = nil, slice.Bulky
+		bare = append(bare, made[i])
+	}
+	if err == nil && len(bare) > 0 {
+		_, err = publish(ctx, fn.log, fn.work.Spec.Topic.Name, bare)
+	}
+	for _, n := range made {
+		if n.Withheld == slice.Given {
+			o.Slices++
+		} else {
+			o.Withheld++
+		}
+	}
+	return err
+}
+
+// publish appends slices of one partition, and gives the indexes of those that are too large for the broker.
+func publish(ctx context.Context, log *kafkalog.Log, topic string, made []named) (refused []int, err error) {
 	messages := make([]kafkalog.Message, len(made))
 	for i := range made {
 		messages[i] = message(made[i])
-		if made[i].Withheld != slice.Given {
-			withheld++
-		}
 	}
 	if err = log.Publish(ctx, slice.Topic(topic), messages); !errors.Is(err, kafkalog.ErrTooLarge) {
-		return withheld, err
+		return nil, err
 	}
-	for i, n := range made {
-		err := log.Publish(ctx, slice.Topic(topic), messages[i:i+1])
-		if errors.Is(err, kafkalog.ErrTooLarge) && n.Withheld == slice.Given {
-			n.Payload, n.Withheld = nil, slice.Bulky
-			withheld++
-			err = log.Publish(ctx, slice.Topic(topic), []kafkalog.Message{message(n)})
-		}
-		if err != nil {
-			return withheld, err
+	for i := range messages {
+		if err := log.Publish(ctx, slice.Topic(topic), messages[i:i+1]); errors.Is(err, kafkalog.ErrTooLarge) {
+			refused = append(refused, i)
+		} else if err != nil {
+			return refused, err
 		}
 	}
-	return withheld, nil
+	return refused, nil
 }
 
 func message(n named) kafkalog.Message {

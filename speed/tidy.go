@@ -1,10 +1,12 @@
 package speed
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -21,9 +23,12 @@ import (
 	"github.com/millrace/millrace/schemas/slice"
 )
 
-// foldAt is how many slices of one tier that lie side by side are folded into one of the next: a question reads up to one
-// less of each tier.
-const foldAt = 4
+// foldAt is how many slices of one tier that lie side by side are folded, at least, into one of the next: a question reads
+// up to one less of each tier. foldBytes is how much of their rows is in memory at once.
+const (
+	foldAt    = 4
+	foldBytes = 64 << 20
+)
 
 // frontierEvery is how often the batch layer's frontier is looked at, which moves with cycles.
 const frontierEvery = 30 * time.Second
@@ -44,10 +49,28 @@ type tidier struct {
 	tried   map[string]bool   // folds that came to nothing since then
 }
 
-// entry is a slice in the log.
+// entry is a slice in the log, without its rows.
 type entry struct {
 	offset int64
+	bytes  int // of the rows
 	slice.Slice
+}
+
+// run is slices of a view that are to be folded.
+type run struct {
+	view  *views.View
+	parts []entry
+}
+
+func (r run) String() string {
+	return fmt.Sprint(r.view.Definition, r.parts[0].Range(), r.parts[len(r.parts)-1].Range())
+}
+
+func (r run) bytes() (n int) {
+	for _, e := range r.parts {
+		n += e.bytes
+	}
+	return n
 }
 
 func newTidier(in *Input, topicID string) *tidier {
@@ -120,8 +143,9 @@ func (t *tidier) read(ctx context.Context) error {
 		r := schemas.Range{Partition: p, From: max(first[p], t.next[p]), To: end[p]}
 		if err := slicelog.Each(ctx, t.in.Log, t.in.Topic.Name, r, func(offset int64, s *slice.Slice) {
 			if s != nil && s.TopicID == t.topicID && s.Partition == p {
-				s.Payload = nil
-				t.have[p] = append(t.have[p], entry{offset, *s})
+				e := entry{offset, len(s.Payload), *s}
+				e.Payload = nil
+				t.have[p] = append(t.have[p], e)
 			}
 		}); err != nil {
 			return err
@@ -146,78 +170,120 @@ func needed(all []entry) []entry {
 	})
 }
 
-// fold folds every run of slices that is long enough, and says whether it has published any.
+// fold folds the runs of slices that are long enough, and says whether it has published any.
 func (t *tidier) fold(ctx context.Context) (done bool, err error) {
-	of := map[string]*views.View{} // one a definition
-	for _, v := range t.in.Views {
-		of[v.Definition] = v
-	}
 	for _, p := range slices.Sorted(maps.Keys(t.have)) {
-		for _, definition := range slices.Sorted(maps.Keys(of)) {
-			for _, run := range runs(t.have[p], definition) {
-				key := fmt.Sprint(definition, run[0].Range(), run[len(run)-1].Range())
-				if t.tried[key] {
-					continue
-				}
-				published, err := t.replace(ctx, of[definition], run)
-				if err != nil {
-					return done, err
-				}
-				if published {
-					done = true
-				} else {
-					t.tried[key] = true
-				}
+		for all := t.runs(t.have[p]); len(all) > 0; {
+			n, size := 1, all[0].bytes()
+			for ; n < len(all) && size+all[n].bytes() <= foldBytes; n++ {
+				size += all[n].bytes()
 			}
+			published, err := t.replace(ctx, all[:n])
+			if err != nil {
+				return done, err
+			}
+			done, all = done || published, all[n:]
 		}
 	}
-	return done, nil
+	if t.folder != nil && done {
+		err = t.folder.Checkpoint(ctx)
+	}
+	return done, err
 }
 
-// replace publishes what a run of slices comes to, if it comes to something.
-func (t *tidier) replace(ctx context.Context, v *views.View, run []entry) (published bool, err error) {
-	made, err := t.merge(ctx, v, run)
-	if err != nil || made == nil {
-		return false, err
+// runs are stretches of a partition's slices, foldAt or more, that follow on each other in one tier, with rows all or none.
+func (t *tidier) runs(have []entry) (out []run) {
+	mine := map[string][]entry{}
+	for _, e := range have {
+		mine[e.Definition] = append(mine[e.Definition], e)
 	}
-	err = t.in.Log.Publish(ctx, slice.Topic(t.in.Topic.Name), []kafkalog.Message{message(named{v.Name, *made})})
-	if errors.Is(err, kafkalog.ErrTooLarge) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// runs are stretches of foldAt slices of a definition that follow on each other in one tier, with rows all or none.
-func runs(have []entry, definition string) (out [][]entry) {
-	mine := slices.DeleteFunc(slices.Clone(have), func(e entry) bool { return e.Definition != definition })
-	if len(mine) < foldAt {
-		return nil
-	}
-	all, ranges := mine[0].Range(), make([]schemas.Range, len(mine))
-	for i, e := range mine {
-		ranges[i] = e.Range()
-		all.From, all.To = min(all.From, e.From), max(all.To, e.To)
-	}
-	use, _ := frontier.Cover(all, ranges)
-	var run []entry
-	for _, i := range use {
-		e := mine[i]
-		if n := len(run); n > 0 && (run[n-1].To != e.From || run[0].Tier != e.Tier || run[0].Withheld != e.Withheld) {
-			run = nil
-		}
-		if run = append(run, e); len(run) == foldAt {
-			out = append(out, run)
-			run = nil
+	for _, v := range t.in.Views {
+		chain := chain(mine[v.Definition])
+		delete(mine, v.Definition) // another view may have the same one
+		for len(chain) > 0 {
+			r := run{view: v, parts: chain[:1]}
+			for n := 1; n < len(chain) && chain[n].From == chain[n-1].To && chain[n].Tier == chain[0].Tier && chain[n].Withheld == chain[0].Withheld && r.bytes() < foldBytes; n++ {
+				r.parts = chain[:n+1]
+			}
+			if chain = chain[len(r.parts):]; len(r.parts) >= foldAt && !t.tried[r.String()] {
+				out = append(out, r)
+			}
 		}
 	}
 	return out
 }
 
-// merge folds slices into one; nil: one of them is gone or cannot be read, their merge fails, or it is too large.
-func (t *tidier) merge(ctx context.Context, v *views.View, run []entry) (*slice.Slice, error) {
-	out := run[0].Slice
-	out.To, out.Records, out.Rejects, out.Tier = run[len(run)-1].To, 0, 0, out.Tier+1
-	for _, e := range run {
+// chain picks slices of one definition as a question would.
+func chain(have []entry) (out []entry) {
+	if len(have) < foldAt {
+		return nil
+	}
+	all, ranges := have[0].Range(), make([]schemas.Range, len(have))
+	for i, e := range have {
+		ranges[i] = e.Range()
+		all.From, all.To = min(all.From, e.From), max(all.To, e.To)
+	}
+	use, _ := frontier.Cover(all, ranges)
+	for _, i := range use {
+		out = append(out, have[i])
+	}
+	return out
+}
+
+// replace publishes what runs of one partition come to, and says whether any came to something.
+func (t *tidier) replace(ctx context.Context, all []run) (published bool, err error) {
+	rows, err := t.payloads(ctx, all)
+	if err != nil {
+		return false, err
+	}
+	var made []named
+	var of []run
+	for _, r := range all {
+		folded, err := t.merge(ctx, r, rows)
+		if err != nil {
+			return false, err
+		}
+		if folded == nil {
+			t.tried[r.String()] = true
+			continue
+		}
+		made, of = append(made, named{r.view.Name, *folded}), append(of, r)
+	}
+	if len(made) == 0 {
+		return false, nil
+	}
+	refused, err := publish(ctx, t.in.Log, t.in.Topic.Name, made)
+	for _, i := range refused {
+		t.tried[of[i].String()] = true
+	}
+	return len(refused) < len(made), err
+}
+
+// payloads reads the rows of runs again, by their offsets; some may be gone.
+func (t *tidier) payloads(ctx context.Context, all []run) (map[int64][]byte, error) {
+	wanted := map[int64][]byte{}
+	r := schemas.Range{From: math.MaxInt64}
+	for _, one := range all {
+		for _, e := range one.parts {
+			if e.Withheld == slice.Given {
+				wanted[e.offset] = nil
+				r = schemas.Range{Partition: e.Partition, From: min(r.From, e.offset), To: max(r.To, e.offset+1)}
+			}
+		}
+	}
+	err := slicelog.Each(ctx, t.in.Log, t.in.Topic.Name, r, func(offset int64, s *slice.Slice) {
+		if _, ok := wanted[offset]; ok && s != nil {
+			wanted[offset] = bytes.Clone(s.Payload) // without what lies around it
+		}
+	})
+	return wanted, err
+}
+
+// merge folds a run into one slice; nil: one of its parts is gone or cannot be read, their merge fails, or is too large.
+func (t *tidier) merge(ctx context.Context, r run, payloads map[int64][]byte) (*slice.Slice, error) {
+	out := r.parts[0].Slice
+	out.To, out.Records, out.Rejects, out.Tier = r.parts[len(r.parts)-1].To, 0, 0, out.Tier+1
+	for _, e := range r.parts {
 		out.Records += e.Records
 		out.Rejects += e.Rejects
 	}
@@ -230,24 +296,20 @@ func (t *tidier) merge(ctx context.Context, v *views.View, run []entry) (*slice.
 			return nil, err
 		}
 	}
-	schema, err := t.folder.Schema(ctx, v)
+	schema, err := t.folder.Schema(ctx, r.view)
 	if err != nil {
 		return nil, err
 	}
 	var rows []arrow.RecordBatch
 	defer func() { slicelog.ReleaseRows(rows) }()
-	for _, e := range run {
-		payload, err := t.payload(ctx, e)
-		if err != nil {
-			return nil, err
-		}
-		more, err := slicelog.DecodeRows(payload, schema)
+	for _, e := range r.parts {
+		more, err := slicelog.DecodeRows(payloads[e.offset], schema)
 		if err != nil {
 			return nil, nil //nolint:nilerr // a question passes it over, too
 		}
 		rows = append(rows, more...)
 	}
-	merged, err := t.folder.Fold(ctx, v, rows, maxRows)
+	merged, err := t.folder.Fold(ctx, r.view, rows, maxRows)
 	if merged == nil || err != nil {
 		if err != nil && (kernel.OfRecords(err) || kernel.OutOfMemory(err)) {
 			err = nil
@@ -257,17 +319,6 @@ func (t *tidier) merge(ctx context.Context, v *views.View, run []entry) (*slice.
 	defer merged.Release()
 	out.Payload, err = slicelog.EncodeRows(merged)
 	return &out, err
-}
-
-// payload reads a slice's rows again; nothing if it is gone.
-func (t *tidier) payload(ctx context.Context, e entry) (payload []byte, err error) {
-	r := schemas.Range{Partition: e.Partition, From: e.offset, To: e.offset + 1}
-	err = slicelog.Each(ctx, t.in.Log, t.in.Topic.Name, r, func(_ int64, s *slice.Slice) {
-		if s != nil {
-			payload = s.Payload
-		}
-	})
-	return payload, err
 }
 
 // drop deletes the beginning of each partition of the topic up to the first message that is needed. Each keeps its last

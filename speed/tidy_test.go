@@ -85,7 +85,7 @@ func TestManySlicesAreFoldedAtOnce(t *testing.T) {
 	both.Wait()
 	r.tiled(t, 90)
 	for _, v := range r.Views {
-		if got := len(r.slices(t, v)); got != 3*partitions {
+		if got := len(r.slices(t, v)); got != partitions {
 			t.Errorf("%s: a question reads %d slices", v.Name, got)
 		}
 	}
@@ -130,14 +130,14 @@ func TestWhatIsNotFolded(t *testing.T) {
 		want   string
 	}{
 		"a gap":    {func(all []named) []named { return append(all[:3:3], all[4:7]...) }, "0@[0,10)t0 0@[10,20)t0 0@[20,30)t0 0@[40,50)t0 0@[50,60)t0 0@[60,70)t0"},
-		"twice":    {func(all []named) []named { return append(all[:5:5], all[2:5]...) }, "0@[40,50)t0 0@[20,30)t0 0@[30,40)t0 0@[40,50)t0 0@[0,40)t1"},
+		"twice":    {func(all []named) []named { return append(all[:5:5], all[2:5]...) }, "0@[0,50)t1"},
 		"no Arrow": {func(all []named) []named { all[1].Payload = []byte("no Arrow"); return all[:4] }, "0@[0,10)t0 0@[10,20)t0 0@[20,30)t0 0@[30,40)t0"},
 		"withheld": {func(all []named) []named {
 			for i := range all {
 				all[i].Withheld, all[i].Payload = slice.Bulky, nil
 			}
 			return all[:6]
-		}, "0@[40,50)t0- 0@[50,60)t0- 0@[0,40)t1-"},
+		}, "0@[0,60)t1-"},
 		"some withheld": {func(all []named) []named { all[2].Withheld, all[2].Payload = slice.Bulky, nil; return all[:6] }, "0@[0,10)t0 0@[10,20)t0 0@[20,30)t0- 0@[30,40)t0 0@[40,50)t0 0@[50,60)t0"},
 	} {
 		if got := again(c.change); got != c.want {
@@ -206,9 +206,14 @@ func TestASliceThatIsTooLargeForTheBroker(t *testing.T) {
 	r.publish(t, 1)
 	s := slice.Slice{Definition: r.Views[0].Definition, TopicID: r.topicID, To: 10, Records: 10, Payload: make([]byte, 12<<20)}
 	_, _ = rand.NewChaCha8([32]byte{}).Read(s.Payload) // which does not compress
-	withheld, err := publish(t.Context(), r.Log, "t", []named{{"counts", s}, {"parts", slice.Slice{Definition: "d", TopicID: r.topicID, To: 10}}})
-	if err != nil || withheld != 1 {
-		t.Fatalf("%d, %v", withheld, err)
+	refused, err := publish(t.Context(), r.Log, "t", []named{{"counts", s}, {"parts", slice.Slice{Definition: "d", TopicID: r.topicID, To: 10}}})
+	if err != nil || fmt.Sprint(refused) != "[0]" {
+		t.Fatalf("%v, %v", refused, err)
+	}
+	o := &Published{}
+	fn := &sliceFn{log: r.Log, work: work{Spec: spec(r.Input)}}
+	if err := fn.append(t.Context(), o, []named{{"counts", s}}); err != nil || o.Withheld != 1 || o.Slices != 0 {
+		t.Fatalf("%+v, %v", o, err)
 	}
 	if got := fmt.Sprint(r.topic(t, r.Views[0])[1:2]); got != "[0@[0,10)t0-]" {
 		t.Errorf("on the topic is %s", got)

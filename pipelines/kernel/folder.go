@@ -55,13 +55,14 @@ func (f *Folder) Fold(ctx context.Context, v *views.View, rows []arrow.RecordBat
 	if err = f.session.Import(ctx, v.Definition, rows...); err == nil {
 		out, err = f.session.ArrowWithin(ctx, MergeSQL(v, v.Definition), limit)
 	}
-	for _, q := range []string{"TRUNCATE " + schemas.QuoteIdent(v.Definition), "CHECKPOINT"} {
-		if empty := f.session.Exec(ctx, q); err == nil && empty != nil {
-			if out != nil {
-				out.Release()
-			}
-			return nil, empty
+	if empty := f.session.Exec(ctx, "TRUNCATE "+schemas.QuoteIdent(v.Definition)); err == nil && empty != nil {
+		if err = empty; out != nil {
+			out.Release()
 		}
+		return nil, err
 	}
 	return out, err
 }
+
+// Checkpoint gives back the memory of rows that are gone, which the engine keeps without it.
+func (f *Folder) Checkpoint(ctx context.Context) error { return f.session.Exec(ctx, "CHECKPOINT") }
