@@ -157,7 +157,7 @@ func differing(ctx context.Context, s *kernel.Session, v *views.View, a, b strin
 			on = append(on, equal)
 			continue
 		case c.Type == "DOUBLE" || c.Type == "FLOAT":
-			equal = fmt.Sprintf("(%s OR abs(a.%s - b.%[2]s) <= %g * greatest(abs(a.%[2]s), abs(b.%[2]s)))", equal, name, rounding)
+			equal = fmt.Sprintf("(%s OR isfinite(a.%s - b.%[2]s) AND abs(a.%[2]s - b.%[2]s) <= %g * greatest(abs(a.%[2]s), abs(b.%[2]s)))", equal, name, rounding)
 		case floats:
 			equal = fmt.Sprintf("(a.%s IS NULL) = (b.%[1]s IS NULL)", name)
 		}

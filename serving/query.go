@@ -72,6 +72,19 @@ func (s *Server) ask(ctx context.Context, r Request) (*question, *views.Query, e
 
 // open pins every topic the question reads and puts a table under every name it uses.
 func (s *Server) open(ctx context.Context, defs *Definitions, parsed *views.Query, asOf *AsOf) (*question, error) {
+	q, err := s.begin(ctx, defs)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.prepare(ctx, parsed, asOf); err != nil {
+		q.close()
+		return nil, err
+	}
+	return q, nil
+}
+
+// begin opens a question that reads nothing yet.
+func (s *Server) begin(ctx context.Context, defs *Definitions) (*question, error) {
 	scratch, err := os.MkdirTemp(s.opts.Scratch, "millrace-query-")
 	if err != nil {
 		return nil, &schemas.Problem{Kind: schemas.Environment, Message: "make a scratch folder", Err: err, Hint: "free some space or set TMPDIR to a folder that can be written"}
@@ -83,22 +96,12 @@ func (s *Server) open(ctx context.Context, defs *Definitions, parsed *views.Quer
 		os.RemoveAll(scratch)
 		return nil, err
 	}
-	q := &question{server: s, session: session, defs: defs, pins: map[string]*pinned{}, layers: map[string]Layers{}, scratch: scratch}
-	if err := q.prepare(ctx, parsed, asOf); err != nil {
-		q.close()
-		return nil, err
-	}
-	return q, nil
+	return &question{server: s, session: session, defs: defs, pins: map[string]*pinned{}, layers: map[string]Layers{}, scratch: scratch}, nil
 }
 
 func (q *question) prepare(ctx context.Context, parsed *views.Query, asOf *AsOf) error {
-	q.use(parsed)
-	for _, t := range slices.Sorted(maps.Keys(q.topics)) {
-		p, err := q.pin(ctx, q.defs.Catalog.Topics[t], asOf)
-		if err != nil {
-			return err
-		}
-		q.pins[t] = p
+	if err := q.pinAll(ctx, parsed.Tables, asOf); err != nil {
+		return err
 	}
 	for _, schema := range []views.TableKind{views.RejectsTable, views.BatchTable, views.SpeedTable} {
 		if err := q.session.Exec(ctx, "CREATE SCHEMA "+string(schema)); err != nil {
@@ -113,10 +116,23 @@ func (q *question) prepare(ctx context.Context, parsed *views.Query, asOf *AsOf)
 	return nil
 }
 
-// use notes every topic, view and reference that the question reads, also through views.
-func (q *question) use(parsed *views.Query) {
+// pinAll pins every topic that the tables read.
+func (q *question) pinAll(ctx context.Context, tables []views.Table, asOf *AsOf) error {
+	q.use(tables)
+	for _, t := range slices.Sorted(maps.Keys(q.topics)) {
+		p, err := q.pin(ctx, q.defs.Catalog.Topics[t], asOf)
+		if err != nil {
+			return err
+		}
+		q.pins[t] = p
+	}
+	return nil
+}
+
+// use notes every topic, view and reference that the tables read, also through views.
+func (q *question) use(tables []views.Table) {
 	q.topics, q.views, q.refs = map[string]bool{}, map[string]bool{}, map[string]bool{}
-	for _, t := range parsed.Tables {
+	for _, t := range tables {
 		switch t.Kind {
 		case views.TopicTable, views.RejectsTable:
 			q.topics[t.Name] = true

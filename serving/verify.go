@@ -95,7 +95,8 @@ func (q *question) compare(ctx context.Context, v *views.View, verdict *Verdict)
 			if slices.Contains(v.Measured, i) {
 				measure += ", r." + magnitudeColumn(i)
 			}
-			same[i] = fmt.Sprintf("(%s OR abs(m.c%d - r.c%[2]d) <= %g * greatest(%s))", same[i], i, floatTolerance, measure)
+			// DuckDB's NaN is no less than NaN.
+			same[i] = fmt.Sprintf("(%s OR isfinite(m.c%d - r.c%[2]d) AND abs(m.c%[2]d - r.c%[2]d) <= %g * greatest(%s))", same[i], i, floatTolerance, measure)
 		}
 	}
 	from := fmt.Sprintf("FROM millrace_merged m FULL JOIN millrace_recompute r USING (n) WHERE m.n IS NULL OR r.n IS NULL OR NOT coalesce(%s, false)", strings.Join(same, " AND "))

@@ -69,14 +69,7 @@ func runQuery(ctx context.Context, a *app, o *queryOptions, sql string) error {
 	if err := oneOf("--format", o.format, queryFormats); err != nil {
 		return err
 	}
-	moment := []byte(o.asOf)
-	if file, ok := strings.CutPrefix(o.asOf, "@"); ok {
-		var err error
-		if moment, err = os.ReadFile(file); err != nil {
-			return &schemas.Problem{Kind: schemas.Usage, Message: "--as-of", Err: err, Hint: "give the file that --certificate wrote"}
-		}
-	}
-	asOf, err := serving.ParseAsOf(moment)
+	asOf, err := readAsOf(o.asOf)
 	if err != nil {
 		return err
 	}
@@ -113,6 +106,18 @@ func runQuery(ctx context.Context, a *app, o *queryOptions, sql string) error {
 		})
 	}
 	return err
+}
+
+// readAsOf is the moment that a flag names.
+func readAsOf(flag string) (*serving.AsOf, error) {
+	moment := []byte(flag)
+	if file, ok := strings.CutPrefix(flag, "@"); ok {
+		var err error
+		if moment, err = os.ReadFile(file); err != nil {
+			return nil, &schemas.Problem{Kind: schemas.Usage, Message: "--as-of", Err: err, Hint: "give the file that --certificate wrote"}
+		}
+	}
+	return serving.ParseAsOf(moment)
 }
 
 func writeAnswer(ctx context.Context, w io.Writer, answer *serving.Answer, format, null string) error {

@@ -97,6 +97,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 environment (broker, s
 		newQuery(a),
 		newVerify(a),
 		newRebuild(a),
+		newWhatIf(a),
 		newRejects(a),
 		newFsck(a),
 		newStatus(a),
