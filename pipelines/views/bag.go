@@ -213,9 +213,6 @@ func (g *grouper) bagOf(n node) (*bag, error) {
 }
 
 func (g *grouper) bagNamed(texts []string) (*bag, error) {
-	if g.main.fuse != nil {
-		return nil, blocked("it has sessions beside an aggregate that keeps its values")
-	}
 	mark := strings.Join(texts, "\x00")
 	for _, b := range g.bags {
 		if b.mark == mark {
@@ -227,6 +224,9 @@ func (g *grouper) bagNamed(texts []string) (*bag, error) {
 	g.stated++
 	b.from = g.rowsOf()
 	for _, k := range g.keys {
+		if isSession(k) {
+			k = list(k, "children")[0].(node) // the time itself: which session it is of is known when all are merged
+		}
 		text, err := g.c.printExpr(k)
 		if err != nil {
 			return nil, err

@@ -425,7 +425,7 @@ func (g *grouper) typeOf(expr string) (string, error) {
 func (g *grouper) finish() error {
 	if len(g.main.states) > 0 || len(g.bags) == 0 {
 		for i, k := range g.keys {
-			if g.main.fuse != nil && i == len(g.keys)-1 {
+			if g.fused() && i == len(g.keys)-1 {
 				break
 			}
 			text, err := g.c.printExpr(k)
@@ -487,8 +487,12 @@ func groupBy(columns []string) string {
 // head is the keys and levels in the SELECT list of a part of the results, and what it is grouped by.
 func (g *grouper) head(of *grouping) (selected, by []string) {
 	for i := range g.keys {
-		if of.fuse != nil && i == len(g.keys)-1 {
-			selected, by = append(selected, of.fuse.start.merge+" AS "+keyName(i)), append(by, "part.island")
+		if g.fused() && i == len(g.keys)-1 {
+			if of.fuse != nil {
+				selected, by = append(selected, of.fuse.start.merge+" AS "+keyName(i)), append(by, "part.island")
+			} else {
+				selected, by = append(selected, "part.begun AS "+keyName(i)), append(by, "part.begun")
+			}
 			continue
 		}
 		by = append(by, "part."+of.keys[i].name)
@@ -538,7 +542,7 @@ func (g *grouper) source() string {
 				}
 			}
 			if some {
-				parts = append(parts, "SELECT "+strings.Join(selected, ", ")+" FROM "+b.rows(g.planner, expand)+" AS part"+g.by(by))
+				parts = append(parts, "SELECT "+strings.Join(selected, ", ")+" FROM "+g.ofSessions(b, b.rows(g.planner, expand))+" AS part"+g.by(by))
 			}
 		}
 	}

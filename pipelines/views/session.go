@@ -51,7 +51,7 @@ func (b *build) checkSession() error {
 	if why == "" {
 		why = "it is no key of GROUP BY"
 	}
-	return b.src.wrong(location(at), "session(...) has no answer here: "+why, "make session(ts, gap) a key of GROUP BY, beside aggregates that keep a few columns: count, sum, min, max, avg, arg_max")
+	return b.src.wrong(location(at), "session(...) has no answer here: "+why, "make session(ts, gap) a key of GROUP BY, over one topic")
 }
 
 // fuse makes the last of the group keys, a session, a stretch of time.
@@ -89,6 +89,26 @@ func (s *session) islands(g *grouping, from string) string {
 	window := "(PARTITION BY " + by + " ORDER BY " + s.start.name + ", " + s.stop.name + " ROWS "
 	return "(SELECT *, sum(fresh) OVER " + window + "UNBOUNDED PRECEDING) AS island FROM (SELECT *, CASE WHEN " + s.start.name + " IS NULL OR " +
 		s.start.name + " <= max(" + s.stop.name + ") OVER " + window + "BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) + " + s.gap + " THEN 0 ELSE 1 END AS fresh FROM " + from + "))"
+}
+
+// fused says whether the last of the keys is a session.
+func (g *grouper) fused() bool { return g.main != nil && g.main.fuse != nil }
+
+// ofSessions adds to a bag's rows the time begun at which their session began.
+func (g *grouper) ofSessions(b *bag, rows string) string {
+	if !g.fused() {
+		return rows
+	}
+	s, at := g.main.fuse, "bag."+b.keys[len(g.keys)-1].name
+	same := "(" + at + " BETWEEN stretch.begun AND stretch.ended OR " + at + " IS NULL AND stretch.begun IS NULL)"
+	selected, by := []string{}, []string{}
+	for i, k := range g.main.keys {
+		selected, by = append(selected, "part."+k.name), append(by, "part."+k.name)
+		same += " AND bag." + b.keys[i].name + " IS NOT DISTINCT FROM stretch." + k.name
+	}
+	selected, by = append(selected, s.start.merge+" AS begun", s.stop.merge+" AS ended"), append(by, "part.island")
+	return "(SELECT bag.*, stretch.begun FROM " + rows + " AS bag JOIN (SELECT " + strings.Join(selected, ", ") + " FROM " + g.stretched(g.main) + " AS part" + groupBy(by) +
+		") AS stretch ON " + same + ")"
 }
 
 // sessionFunc stands for session(ts, gap) where SQL is only bound: no plan calls it.

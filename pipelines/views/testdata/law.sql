@@ -277,3 +277,7 @@ WITH per AS (SELECT g, s, sum(d) AS d FROM t GROUP BY g, s) SELECT g, skewness(1
 WITH u AS (SELECT g AS who, i FROM t UNION ALL SELECT s, ut FROM t WHERE b) SELECT who, count(*), sum(i), count(DISTINCT i) FROM u GROUP BY who;
 -- mode after a join ties
 SELECT t.b, mode(r.name) FROM t JOIN r ON t.g = r.g GROUP BY ROLLUP (t.b);
+-- values of sessions ties
+SELECT g, session(tz, INTERVAL 1 DAY) AS begun, count(*), count(DISTINCT s), median(ut), list(i), mode(s) FROM t GROUP BY ALL;
+-- values of sessions of all ties
+SELECT session(_timestamp, INTERVAL 1 MICROSECOND) AS begun, string_agg(s, ''), max(i) FROM t GROUP BY begun;
