@@ -2,14 +2,17 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
+	"github.com/millrace/millrace/batch"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/project"
@@ -36,7 +39,7 @@ and what may surprise in it.`,
   millrace validate -v          # columns of topics and views, and each view's plans
   millrace validate --json`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return runValidate(a, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runValidate(cmd.Context(), a, o) },
 	}
 	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "print the columns of topics and views, and each view's plans")
 	return cmd
@@ -59,6 +62,8 @@ type viewVerdict struct {
 	Warns   []string       `json:"warnings"` // what may surprise
 	Columns []views.Column `json:"columns"`
 	Plans   *plans         `json:"plans,omitempty"`
+
+	Estimate *batch.Estimate `json:"estimate,omitempty"` // with -v: of its partials, where a cycle has committed records
 }
 
 // plans are a view's plans, its sources by name.
@@ -69,7 +74,7 @@ type plans struct {
 	Raw     string `json:"raw"`
 }
 
-func runValidate(a *app, o *validateOptions) error {
+func runValidate(ctx context.Context, a *app, o *validateOptions) error {
 	p, found := project.Open(a.dir)
 	if p == nil {
 		return problems(found)
@@ -104,6 +109,11 @@ func runValidate(a *app, o *validateOptions) error {
 		}
 		out.Views = append(out.Views, verdict)
 	}
+	if o.verbose && len(all) == 0 {
+		if err := a.estimate(ctx, p, out.Views); err != nil {
+			a.note("no estimate of partials: %s", err)
+		}
+	}
 	if a.json {
 		err = a.printJSON(out)
 	} else {
@@ -113,6 +123,34 @@ func runValidate(a *app, o *validateOptions) error {
 		err = said{all}
 	}
 	return err
+}
+
+// manyRows is from how many rows on partials are worth a warning.
+const manyRows = 100_000
+
+// estimate tries what the views' partials come to, where there is something to try it on.
+func (a *app) estimate(ctx context.Context, p *project.Project, verdicts []viewVerdict) error {
+	if _, err := os.Stat(p.Private("broker")); p.Config.Embedded() && err != nil {
+		return nil // no broker has run here yet, and this is no reason to begin
+	}
+	e, err := a.engine(ctx)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	for i, v := range e.catalog.views {
+		if !v.Class.FromPartials() || i >= len(verdicts) || verdicts[i].Name != v.Name {
+			continue
+		}
+		est, err := e.cycle(a, v.Topic).Estimate(ctx, v)
+		if err != nil {
+			return err
+		}
+		if est.Records > 0 {
+			verdicts[i].Estimate = est
+		}
+	}
+	return nil
 }
 
 // print writes what there is to say of a view, a line each.
@@ -131,6 +169,12 @@ func (v *viewVerdict) print(w io.Writer) {
 	}
 	for _, text := range v.Notes {
 		line("keeps", text)
+	}
+	if e := v.Estimate; e != nil {
+		line("partials", fmt.Sprintf("about %s in %s for %s records, from a sample of %s", rowCount(e.Rows), size(e.Bytes), thousands(e.Records), thousands(e.Sample)))
+		if e.Rows > e.Records/2 && e.Rows > manyRows {
+			line("warning", "its partials grow with the records: a coarser key or a WHERE bounds them")
+		}
 	}
 	line("columns", columnList(v.Columns))
 	line("partial", s.Partial)
