@@ -126,9 +126,13 @@ func (c *Compiler) checkCalls(src source, query node, view bool, isMacro func(na
 		case "TABLE_FUNCTION":
 			fn := sub(n, "function")
 			name := strings.ToLower(str(fn, "function_name"))
-			if !tableFunctions[name] && !isMacro(name) {
-				return refuse(fn, fmt.Sprintf("%s() may not be read here", name), "read topics, views and reference tables by name; files go into reference/ or through `millrace ingest`")
+			if tableFunctions[name] || isMacro(name) {
+				return true
 			}
+			if near := schemas.Nearest(name, src.macros); near != "" && !c.functions[name] {
+				return refuse(fn, fmt.Sprintf("there is no function %s", name), fmt.Sprintf("did you mean %s?", near))
+			}
+			return refuse(fn, fmt.Sprintf("%s() may not be read here", name), "read topics, views and reference tables by name; files go into reference/ or through `millrace ingest`")
 		}
 		if str(n, "type") == "VALUE_PARAMETER" && view {
 			problem = src.wrong(src.find(parameter), "a view has no parameters", "write the value into the SELECT, or filter when you query the view")

@@ -10,7 +10,7 @@ import (
 
 // unpivoted is the SELECT that an UNPIVOT stands for: each row beside a list of its values, one struct a name.
 func (x *expander) unpivoted(t node, f *frame, want []Column) (node, bool) {
-	values, pivots := list(t, "unpivot_names"), nodes(list(t, "pivots"))
+	values, pivots := len(list(t, "unpivot_names")), nodes(list(t, "pivots"))
 	if len(pivots) != 1 || len(list(pivots[0], "unpivot_names")) != 1 || len(list(t, "column_name_alias")) > 0 {
 		return nil, false
 	}
@@ -23,57 +23,73 @@ func (x *expander) unpivoted(t node, f *frame, want []Column) (node, bool) {
 	if !ok {
 		return nil, false
 	}
-	used := map[string]bool{}
-	var structs []string
-	for _, e := range entries {
-		if len(e.columns) != len(values) {
-			return nil, false
-		}
-		fields := "name := " + schemas.QuoteText(e.name)
-		for i, c := range e.columns {
-			used[c.table+"."+c.name] = true
-			text, err := x.c.printExpr(c.expr)
-			if err != nil {
-				return nil, false
-			}
-			fields += fmt.Sprintf(", value%d := %s", i, text)
-		}
-		structs = append(structs, "struct_pack("+fields+")")
+	structs, used, ok := s.structs(entries, values)
+	if !ok {
+		return nil, false
 	}
-	pair := x.fresh("pair", f.from)
-	for slices.ContainsFunc(s.all, func(c selected) bool { return strings.EqualFold(c.name, pair) }) {
-		pair += "_"
-	}
-	var items []string
-	where := ""
-	for i := range values {
-		value := fmt.Sprintf("%s.%[1]s.value%d", pair, i)
-		items = append(items, value)
-		if !flag(t, "include_nulls") {
-			where += map[bool]string{true: " WHERE ", false: " AND "}[i == 0] + value + " IS NOT NULL"
-		}
-	}
-	q, err := x.c.selectNode(fmt.Sprintf("SELECT %[1]s.%[1]s.name, %[2]s FROM x, unnest([%[3]s]) AS %[1]s(%[1]s)%[4]s", pair, strings.Join(items, ", "), strings.Join(structs, ", "), where))
-	if err != nil {
+	q, ok := s.beside(structs, values, flag(t, "include_nulls"))
+	if !ok {
 		return nil, false
 	}
 	moveTo(q, location(t))
 	sub(q, "from_table")["left"] = f.from
-	var all []any
+	var items []any
 	for _, c := range s.all {
 		if !used[c.table+"."+c.name] {
-			all = append(all, clone(c.expr))
+			items = append(items, clone(c.expr))
 		}
 	}
-	all = append(all, list(q, "select_list")...)
-	if len(all) != len(want) {
+	items = append(items, list(q, "select_list")...)
+	if len(items) != len(want) {
 		return nil, false
 	}
-	for i, item := range nodes(all) {
+	for i, item := range nodes(items) {
 		nameAs(item, want[i].Name)
 	}
-	q["select_list"] = all
+	q["select_list"] = items
 	return q, true
+}
+
+// structs are what each row has of an UNPIVOT's names: the name and so many values. used are the columns of these.
+func (s *stars) structs(entries []entry, values int) (out []string, used map[string]bool, ok bool) {
+	used = map[string]bool{}
+	for _, e := range entries {
+		if len(e.columns) != values {
+			return nil, nil, false
+		}
+		fields := "name := " + schemas.QuoteText(e.name)
+		for i, c := range e.columns {
+			used[c.table+"."+c.name] = true
+			text, err := s.x.c.printExpr(c.expr)
+			if err != nil {
+				return nil, nil, false
+			}
+			fields += fmt.Sprintf(", value%d := %s", i, text)
+		}
+		out = append(out, "struct_pack("+fields+")")
+	}
+	return out, used, true
+}
+
+// beside is the SELECT of the names and values, of a table x and the structs beside each of its rows. Rows without a value
+// are left out, unless nulls.
+func (s *stars) beside(structs []string, values int, nulls bool) (node, bool) {
+	pair := s.x.fresh("pair", s.frame.from)
+	for slices.ContainsFunc(s.all, func(c selected) bool { return strings.EqualFold(c.name, pair) }) {
+		pair += "_"
+	}
+	items, conditions := []string{pair + "." + pair + ".name"}, []string{}
+	for i := range values {
+		value := fmt.Sprintf("%s.%[1]s.value%d", pair, i)
+		items = append(items, value)
+		conditions = append(conditions, value+" IS NOT NULL")
+	}
+	text := fmt.Sprintf("SELECT %s FROM x, unnest([%s]) AS %s(%[3]s)", strings.Join(items, ", "), strings.Join(structs, ", "), pair)
+	if !nulls {
+		text += " WHERE " + strings.Join(conditions, " AND ")
+	}
+	q, err := s.x.c.selectNode(text)
+	return q, err == nil
 }
 
 // entry is one name of an UNPIVOT, and the columns whose values it stands before.
