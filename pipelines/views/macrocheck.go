@@ -29,8 +29,8 @@ func (c *Compiler) readBuiltin() error {
 // checkName refuses a macro whose name is taken.
 func (c *Compiler) checkName(m *Macros, o *macro) error {
 	key := strings.ToLower(o.name)
-	if c.builtin != nil && (c.builtin.scalar[key] != nil || c.builtin.table[key] != nil) {
-		return m.src.wrong(o.at, fmt.Sprintf("the macro %s is built in", o.name), "give yours another name")
+	if key == sessionName || c.builtin != nil && (c.builtin.scalar[key] != nil || c.builtin.table[key] != nil) {
+		return m.src.wrong(o.at, fmt.Sprintf("%s is built in", o.name), "give yours another name")
 	}
 	if m.scalar[key] != nil || m.table[key] != nil {
 		return m.src.wrong(o.at, fmt.Sprintf("there are two macros %s", o.name), "remove one, or make them overloads: (a) AS ..., (a, b) AS ...")
