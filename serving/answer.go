@@ -70,7 +70,7 @@ func (a *Answer) File(ctx context.Context, f Format, null string) (string, error
 	options := map[Format]string{
 		CSV:     "FORMAT csv, HEADER true, NULLSTR " + schemas.QuoteText(null),
 		NDJSON:  "FORMAT json",
-		Parquet: "FORMAT parquet, COMPRESSION zstd",
+		Parquet: "FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false",
 	}[f]
 	if options == "" {
 		return "", &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("format %q is not known", f), Hint: "use csv, ndjson or parquet"}
