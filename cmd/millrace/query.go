@@ -52,7 +52,7 @@ It reads nothing else and changes nothing.`,
 	return cmd
 }
 
-func runQuery(ctx context.Context, a *app, o *queryOptions, sql string) error {
+func runQuery(ctx context.Context, a *app, o *queryOptions, sql string) (err error) {
 	if o.format == "" {
 		o.format = "table"
 		if ext := strings.TrimPrefix(filepath.Ext(o.output), "."); ext != "" {
@@ -73,11 +73,20 @@ func runQuery(ctx context.Context, a *app, o *queryOptions, sql string) error {
 	if err != nil {
 		return err
 	}
-	e, err := a.engine(ctx)
+	e, wrong, err := a.engineDespite(ctx)
 	if err != nil {
 		return err
 	}
 	defer e.Close()
+	defer func() {
+		var p *schemas.Problem
+		switch {
+		case len(wrong) > 0 && errors.As(err, &p) && p.Kind == schemas.Usage:
+			err = append(problems{p}, wrong...) // one of them may be the cause
+		case len(wrong) > 0 && err == nil:
+			a.note("note: %s in the project's files; `millrace validate` shows them", count(len(wrong), "problem"))
+		}
+	}()
 	request := serving.Request{SQL: sql, AsOf: asOf}
 	if o.explain {
 		explanation, err := e.server.Explain(ctx, request)

@@ -42,6 +42,26 @@ func (a *app) engine(ctx context.Context) (*engine, error) {
 	return e, nil
 }
 
+// engineDespite is engine over what the project's files have that is right: what is wrong in a view, a reference or a job
+// does not stand in the way of the others, and is given back.
+func (a *app) engineDespite(ctx context.Context) (*engine, problems, error) {
+	p, err := a.topics()
+	if err != nil {
+		return nil, nil, err
+	}
+	_, wrong := project.Open(a.dir)
+	c, more, err := compile(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	e := &engine{catalog: c}
+	if err := e.open(ctx, a, p); err != nil {
+		e.Close()
+		return nil, nil, err
+	}
+	return e, append(problems(wrong), more...), nil
+}
+
 func (e *engine) open(ctx context.Context, a *app, p *project.Project) (err error) {
 	if e.speedOn, err = a.speedEngine(&engineFlags{}, &p.Config); err != nil {
 		return err

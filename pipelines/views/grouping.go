@@ -423,6 +423,9 @@ func (g *grouper) typeOf(expr string) (string, error) {
 
 // finish puts what the SELECT needs into State.
 func (g *grouper) finish() error {
+	if len(g.keys) == 0 && len(g.main.states) == 0 && len(g.bags) == 0 {
+		g.addState("count(*)", "CAST(coalesce(sum(%s), 0) AS BIGINT)") // GROUP BY (): one row, and a State must have a column
+	}
 	if len(g.main.states) > 0 || len(g.bags) == 0 {
 		for i, k := range g.keys {
 			if g.fused() && i == len(g.keys)-1 {

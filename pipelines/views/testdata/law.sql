@@ -281,3 +281,5 @@ SELECT t.b, mode(r.name) FROM t JOIN r ON t.g = r.g GROUP BY ROLLUP (t.b);
 SELECT g, session(tz, INTERVAL 1 DAY) AS begun, count(*), count(DISTINCT s), median(ut), list(i), mode(s) FROM t GROUP BY ALL;
 -- values of sessions of all ties
 SELECT session(_timestamp, INTERVAL 1 MICROSECOND) AS begun, string_agg(s, ''), max(i) FROM t GROUP BY begun;
+-- the one group
+SELECT 1 AS one FROM t GROUP BY ();
