@@ -11,7 +11,7 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// part is the column of State that tells the groupings of a view apart, if it has several.
+// partName is the column of State that tells the groupings of a view apart, if it has several.
 const partName = "part"
 
 // rowsName is what a partial plan that reads the topic's rows more than once reads them from.

@@ -108,11 +108,11 @@ func (g *grouper) groups() error {
 	all := str(g.core, "aggregate_handling") == "FORCE_AGGREGATES" || !g.planner.aggregates(g.core)
 	if all {
 		for _, item := range g.items {
-			if !g.hasAggregate(item) && hasColumn(item) {
+			if !g.c.hasAggregate(item) && hasColumn(item) {
 				g.addKey(item)
 			}
 		}
-		if len(g.keys) == 0 && !slices.ContainsFunc(g.items, func(e node) bool { return g.hasAggregate(e) }) {
+		if len(g.keys) == 0 && !slices.ContainsFunc(g.items, func(e node) bool { return g.c.hasAggregate(e) }) {
 			return blocked("it selects constants only")
 		}
 		return g.lastSession()
@@ -285,7 +285,7 @@ func (g *grouper) final(e node, params []string) (node, error) {
 			if i, ok := g.index[g.scope.key(n, params)]; ok {
 				return withAlias(columnRef(keyName(i)), str(n, "alias")), true
 			}
-			if g.isAggregate(n) {
+			if g.c.isAggregate(n) {
 				r, err := g.aggregate(n)
 				if err != nil {
 					return fail(err)
@@ -403,23 +403,7 @@ func (g *grouper) addState(partial, merge string) string {
 	return name
 }
 
-func (g *grouper) typeOf(expr string) (string, error) {
-	e, err := g.c.expr(expr)
-	if err != nil {
-		return "", err
-	}
-	q := emptySelect(g.core)
-	q["select_list"] = []any{e}
-	text, err := g.c.print(q)
-	if err != nil {
-		return "", err
-	}
-	cols, err := g.c.describe(text)
-	if err != nil {
-		return "", blocked(fmt.Sprintf("the type of %s is not known without the whole query", expr))
-	}
-	return cols[0].Type, nil
-}
+func (g *grouper) typeOf(expr string) (string, error) { return g.c.typeWithin(g.core, expr) }
 
 // finish puts what the SELECT needs into State.
 func (g *grouper) finish() error {

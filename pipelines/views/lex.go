@@ -28,7 +28,8 @@ func lex(text string) []token {
 	depth := 0
 	for at := 0; at < len(text); {
 		rest := text[at:]
-		end, kind, blank := len(rest), signToken, false
+		var end int
+		kind, blank := signToken, false
 		switch c := rest[0]; {
 		case strings.IndexByte(" \t\r\n\f\v", c) >= 0:
 			end, blank = 1, true

@@ -20,7 +20,7 @@ func (p *planner) magnitudes() error {
 	q := clone(p.rawTree)
 	var measured []int
 	for i, item := range p.top.items {
-		if i >= len(v.Columns) || v.Columns[i].Type != "DOUBLE" && v.Columns[i].Type != "FLOAT" || !p.hasAggregate(item) {
+		if i >= len(v.Columns) || v.Columns[i].Type != "DOUBLE" && v.Columns[i].Type != "FLOAT" || !p.c.hasAggregate(item) {
 			continue
 		}
 		text, err := p.magnitude(item)

@@ -84,26 +84,6 @@ func (p *planner) place(sql func() string) node {
 
 func placeName(i int) string { return fmt.Sprintf("%s%d__", placeMark, i) }
 
-func (p *planner) hasAggregate(e any) bool {
-	found := false
-	walk(e, func(n node) bool {
-		if isQuery(n) {
-			return false
-		}
-		found = found || p.isAggregate(n)
-		return !found
-	})
-	return found
-}
-
-func (p *planner) isAggregate(n node) bool {
-	if class(n) != "FUNCTION" {
-		return false
-	}
-	name := strings.ToLower(str(n, "function_name"))
-	return p.c.aggregates[name] || aggregateMacros[name]
-}
-
 func hasColumn(e node) bool {
 	found := false
 	walk(e, func(n node) bool { found = found || class(n) == "COLUMN_REF"; return !found })

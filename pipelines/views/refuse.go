@@ -210,16 +210,6 @@ func checkClockWords(src source, query node, known func(string) bool) error {
 	return problem
 }
 
-// bindProblem turns an error of DESCRIBE into a Problem. skip is how many bytes stood before the text.
-func (s source) bindProblem(err error, skip int, columns []string) error {
-	e := engineError(err)
-	at := e.position
-	if at >= 0 {
-		at -= skip
-	}
-	return s.bindError(e, at, columns)
-}
-
 var noSuchColumn = regexp.MustCompile(`^(?:Table|Values list) "(.*)" does not have a column named "(.*)"`)
 
 // bindError turns what DuckDB says is wrong at a place into a Problem.

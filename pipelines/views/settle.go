@@ -245,7 +245,7 @@ func (s *settler) addPlace(q node, in []with) bool {
 		}
 	}
 	for _, item := range nodes(list(q, "select_list")) {
-		if s.aggregated(item) {
+		if s.c.hasAggregate(item) {
 			return false
 		}
 	}
@@ -261,17 +261,6 @@ func (s *settler) addPlace(q node, in []with) bool {
 	}
 	s.used = true
 	return true
-}
-
-// aggregated says whether an expression makes one row of many.
-func (s *settler) aggregated(e node) bool {
-	found := false
-	walk(e, func(n node) bool {
-		name := strings.ToLower(str(n, "function_name"))
-		found = found || class(n) == "FUNCTION" && (s.c.aggregates[name] || aggregateMacros[name])
-		return !found && !isQuery(n)
-	})
-	return found
 }
 
 // settling is of one SELECT.
@@ -401,21 +390,7 @@ func (s settling) settleSketch(a call, n node, sketch func(call, typer) (string,
 }
 
 func (s settling) typeOf(expr string) (string, error) {
-	e, err := s.c.expr(expr)
-	if err != nil {
-		return "", err
-	}
-	q := emptySelect(standing(s.sel, s.in))
-	q["select_list"] = []any{e}
-	text, err := s.c.print(q)
-	if err != nil {
-		return "", err
-	}
-	cols, err := s.c.describe(text)
-	if err != nil {
-		return "", blocked(fmt.Sprintf("the type of %s is not known without the whole query", expr))
-	}
-	return cols[0].Type, nil
+	return s.c.typeWithin(standing(s.sel, s.in), expr)
 }
 
 // aggregateCall reads the name of a function call.

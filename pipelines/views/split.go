@@ -63,16 +63,13 @@ func (p *planner) split(q node, in []with) (kind, error) {
 	if err != nil {
 		return 0, err
 	}
-	var kept []any
+	kept := []any{}
 	for _, w := range in[outer:] {
 		if w.kind == reference || w.kind == k {
 			kept = append(kept, w.entry)
 		}
 	}
 	q["cte_map"] = node{"map": kept}
-	if kept == nil {
-		q["cte_map"] = node{"map": []any{}}
-	}
 	return k, nil
 }
 
@@ -273,7 +270,7 @@ func (p *planner) overRecords(q node, in []with) (kind, error) {
 // aggregates says whether a SELECT makes groups of its rows.
 func (p *planner) aggregates(q node) bool {
 	return str(q, "aggregate_handling") == "FORCE_AGGREGATES" || len(list(q, "group_expressions")) > 0 || len(list(q, "group_sets")) > 0 ||
-		sub(q, "having") != nil || p.hasAggregate(q["select_list"]) || p.hasAggregate(q["qualify"]) || p.hasAggregate(q["modifiers"])
+		sub(q, "having") != nil || p.c.hasAggregate(q["select_list"]) || p.c.hasAggregate(q["qualify"]) || p.c.hasAggregate(q["modifiers"])
 }
 
 func firstWindow(v any) (found node) {
