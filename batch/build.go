@@ -248,7 +248,7 @@ func (in *Input) partials(ctx context.Context, s *scratch, k *kernel.Kernel, of 
 }
 
 func partialName(p manifest.Partial) string {
-	return "partials/" + p.View + "-" + p.Definition[:12] + "/" + rangeName(p.Range())
+	return manifest.Folder(p.View, p.Definition) + rangeName(p.Range())
 }
 
 func rangeName(r schemas.Range) string {

@@ -91,7 +91,7 @@ func after(m *manifest.Manifest, cycle string) *manifest.Manifest {
 	next := *m
 	next.Sequence, next.Cycle = m.Sequence+1, cycle
 	next.Start, next.Frontier = maps.Clone(m.Start), maps.Clone(m.Frontier)
-	next.Files, next.Rejects, next.Partials = slices.Clone(m.Files), slices.Clone(m.Rejects), slices.Clone(m.Partials)
+	next.Files, next.Rejects, next.Partials, next.Retired = slices.Clone(m.Files), slices.Clone(m.Rejects), slices.Clone(m.Partials), slices.Clone(m.Retired)
 	return &next
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
@@ -97,11 +98,18 @@ func (in *Input) inspect(ctx context.Context) (*inspection, error) {
 		}
 	}
 	for _, file := range there {
-		if !named[file.Name] && !strings.HasPrefix(file.Name, i.root+"manifests/") {
+		if !named[file.Name] && !strings.HasPrefix(file.Name, i.root+"manifests/") && !i.retired(file.Name) {
 			i.Orphans = append(i.Orphans, file.Name)
 		}
 	}
 	return i, nil
+}
+
+// retired says whether a file is of a definition that the manifest knows to be gone: Collect removes it in its time.
+func (i *inspection) retired(name string) bool {
+	return i.manifest != nil && slices.ContainsFunc(i.manifest.Retired, func(r manifest.Retired) bool {
+		return strings.HasPrefix(name, i.root+manifest.Folder(r.View, r.Definition))
+	})
 }
 
 // checkPartial checks a partial's file, and those of the parts it was folded of that are still there.

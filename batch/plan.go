@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kafkalog"
@@ -29,6 +30,7 @@ type Input struct {
 	Memory     string        // DuckDB's limit while building
 	Engine     runner.Engine // that the pipeline runs on
 	Scratch    string        // folder for files on their way into the store, best on the store's disk; empty: the system's
+	Keep       time.Duration // how long what no view has any more is kept, see Collect; 0: for ever
 	FoldAt     int           // how many adjacent partials of a tier are folded into one; 0: four
 
 	Logger *slog.Logger // hears what an engine does with the pipeline, and what a cycle can do without; nil: nobody does

@@ -74,6 +74,9 @@ func runBatch(ctx context.Context, a *app, o *batchOptions, topics []string) err
 			return err
 		}
 		addRebuilt(r, made)
+		if err := a.collect(ctx, in, r); err != nil {
+			return err
+		}
 		out.Topics = append(out.Topics, r)
 		for _, f := range r.Failed {
 			a.note("%s: %s", name, f.Error())
@@ -106,5 +109,5 @@ func (e *engine) cycle(a *app, topic string) *batch.Input {
 		scratch = e.scratch
 	}
 	return &batch.Input{Log: e.log, Store: e.store, Topic: e.session.project.Topics[topic], Views: e.merged(topic), References: e.catalog.References,
-		Memory: e.session.project.Config.Memory, Engine: e.batchOn, Scratch: scratch, Logger: a.logger()}
+		Memory: e.session.project.Config.Memory, Engine: e.batchOn, Keep: e.session.project.Config.Batch.Keep, Scratch: scratch, Logger: a.logger()}
 }

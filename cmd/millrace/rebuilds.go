@@ -7,7 +7,8 @@ import (
 	"github.com/millrace/millrace/batch"
 )
 
-// rebuilds makes, beside all else, the partials that new and changed views lack over history, until ctx ends.
+// rebuilds makes, beside all else, the partials that new and changed views lack over history, and lets go of those that no
+// view has any more, until ctx ends.
 type rebuilds struct {
 	app    *app
 	live   *live
@@ -64,7 +65,7 @@ func (r *rebuilds) all(ctx context.Context) {
 		}
 		in := e.cycle(r.app, name)
 		key := definitions(in.Topic, in.Views)
-		if r.known[name] == key || len(in.Views) == 0 || time.Now().Before(r.rest[name]) {
+		if r.known[name] == key || time.Now().Before(r.rest[name]) {
 			continue
 		}
 		if err := r.topic(ctx, e, in, key); err == nil {
@@ -79,6 +80,9 @@ func (r *rebuilds) topic(ctx context.Context, e *engine, in *batch.Input, key st
 	defer stop()
 	go r.until(mine, in.Topic.Name, key, stop)
 	made, err := r.app.catchUp(mine, e.session.project, in, true)
+	if err == nil && len(r.live.wrong()) == 0 { // else a view may be missing for a mistake in its file
+		err = r.app.collect(mine, in, nil)
+	}
 	for _, m := range made {
 		if m.Partials > 0 {
 			r.app.note("%s: %s over %s records made in the background in %.1f s", m.View, count(m.Partials, "partial"), thousands(m.Records), m.Seconds)
@@ -90,6 +94,18 @@ func (r *rebuilds) topic(ctx context.Context, e *engine, in *batch.Input, key st
 	if err != nil && mine.Err() == nil {
 		r.rest[in.Topic.Name] = time.Now().Add(retryAfter)
 		r.app.logger().Error("rebuild", "topic", in.Topic.Name, "error", err)
+	}
+	return err
+}
+
+// collect lets go of what no view has any more, and notes it in a cycle's report if there is one.
+func (a *app) collect(ctx context.Context, in *batch.Input, r *batch.Report) error {
+	c, err := in.Collect(ctx, time.Now())
+	if c.Files > 0 {
+		a.note("%s: %s of partials that no view has any more removed, %s", in.Topic.Name, count(c.Files, "file"), size(c.Bytes))
+	}
+	if r != nil {
+		r.Manifest = max(r.Manifest, c.Manifest)
 	}
 	return err
 }

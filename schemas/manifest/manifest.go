@@ -24,6 +24,13 @@
 // of the same range for each. A range without an accepted record has a file entry with an empty path. A partial's range
 // lies within [start, frontier).
 //
+// # Retired definitions
+//
+// When a process sees that no view has a definition any more, it names it in retired with the time. Some time later the
+// definition's partials leave the manifest, which is noted in the same entry; some time after that the files of its folder
+// are removed, and the entry goes. A view that has the definition again takes the entry away. How long that is, is not the
+// manifest's to say.
+//
 // # Tiers
 //
 // A partial of tier 0 is made of records, one of tier n+1 of adjacent ones of tier n, which the manifest then does not name
@@ -70,8 +77,21 @@ type Manifest struct {
 	Files    []File           `json:"files"`
 	Rejects  []File           `json:"rejects"`
 	Partials []Partial        `json:"partials"`
+	Retired  []Retired        `json:"retired,omitempty"`
 	Cycle    string           `json:"cycle,omitempty"` // names the run that committed it, which so knows its own when it is tried again
 }
+
+// Retired is a view's definition that the project does not have any more. Its partials are named until they are dropped, and
+// their files, all of its Folder, lie in the store some time longer, for questions that began before.
+type Retired struct {
+	View       string `json:"view"`
+	Definition string `json:"definition"`
+	Since      int64  `json:"since"`             // ms since 1970: when a process first saw that it is gone
+	Dropped    int64  `json:"dropped,omitempty"` // ms since 1970: when its partials left the manifest; 0: they are named
+}
+
+// Folder is where a definition's partials lie, relative to the dataset's folder, with a slash at its end.
+func Folder(view, definition string) string { return "partials/" + view + "-" + definition[:12] + "/" }
 
 // File is a Parquet file with the records, or the rejects, of one range. Path is empty if there are none.
 type File struct {
@@ -211,6 +231,11 @@ func (m *Manifest) Check() error {
 	}
 	if err := m.checkContiguous(m.Rejects); err != nil {
 		return fmt.Errorf("rejects of %w", err)
+	}
+	for _, r := range m.Retired {
+		if r.View == "" || len(r.Definition) != 64 || r.Since <= 0 || r.Dropped < 0 {
+			return fmt.Errorf("retired definition %q of view %q since %d, dropped %d", r.Definition, r.View, r.Since, r.Dropped)
+		}
 	}
 	for _, p := range m.Partials {
 		if p.From >= p.To || p.From < m.Start[p.Partition] || p.To > m.Frontier[p.Partition] || p.Rows < 0 {

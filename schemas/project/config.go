@@ -24,6 +24,7 @@ type Config struct {
 // Batch says how the batch layer runs.
 type Batch struct {
 	Every time.Duration // between the starts of two cycles while `up` runs
+	Keep  time.Duration // partials of a definition that no view has any more are named as long, and their files kept as long again
 }
 
 // Kafka says how the cluster is talked to and how topics are made, and where the embedded broker listens.
@@ -59,7 +60,7 @@ func Defaults(dir string) Config {
 	return Config{
 		Store:  filepath.Join(dir, "data"),
 		Listen: "127.0.0.1:7171",
-		Batch:  Batch{Every: 5 * time.Minute},
+		Batch:  Batch{Every: 5 * time.Minute, Keep: time.Hour},
 		Runner: Prism,
 		Kafka:  Kafka{Listen: "127.0.0.1:0"},
 		Memory: "256MiB",
@@ -87,8 +88,9 @@ func (f *form) parseConfig(dir string, text []byte) Config {
 
 	s.text("listen", &c.Listen)
 	s.address("listen", c.Listen)
-	if batch, ok := s.section("batch", "every"); ok {
+	if batch, ok := s.section("batch", "every", "keep"); ok {
 		batch.duration("every", &c.Batch.Every)
+		batch.duration("keep", &c.Batch.Keep)
 	}
 
 	s.engine(&c)
