@@ -138,11 +138,7 @@ func (in *Input) fold(ctx context.Context, s *scratch, root string, f Fold) (loc
 		return "", err
 	}
 	defer session.Close()
-	columns := make([]string, len(f.View.State))
-	for i, c := range f.View.State {
-		columns[i] = fmt.Sprintf("CAST(%s AS %s) AS %[1]s", schemas.QuoteIdent(c.Name), c.Type)
-	}
-	if err := session.Exec(ctx, fmt.Sprintf("CREATE VIEW parts AS SELECT %s FROM read_parquet([%s])", strings.Join(columns, ", "), strings.Join(files, ", "))); err != nil {
+	if err := session.Exec(ctx, fmt.Sprintf("CREATE VIEW parts AS SELECT %s FROM read_parquet([%s])", kernel.StateList(f.View), strings.Join(files, ", "))); err != nil {
 		return "", err
 	}
 	local = s.path()

@@ -6,32 +6,25 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/apache/arrow-go/v18/arrow"
-
 	"github.com/millrace/millrace/pipelines/frontier"
 	"github.com/millrace/millrace/pipelines/slicelog"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
-	"github.com/millrace/millrace/schemas/slice"
 )
 
 // cover is how one reader of a topic gets at [from, to).
 type cover struct {
 	partials []manifest.Partial
 	history  []schemas.Range // from Parquet files, through the kernel
-	slices   []slice.Slice
-	rows     []arrow.RecordBatch // of the slices
-	raw      []schemas.Range     // from the log, through the kernel
+	slices   []*slicelog.Entry
+	raw      []schemas.Range // from the log, through the kernel
 }
 
-func (c *cover) release() { slicelog.ReleaseRows(c.rows) }
-
-// coverView chooses partials, slices and raw ranges for a merged view, so that they tile [from, to). A slice whose rows
-// are not of the schema, or cannot be read, is left out: raw records stand in for it. The caller releases the cover.
-func (q *question) coverView(ctx context.Context, p *pinned, v *views.View, schema *arrow.Schema) (*cover, error) {
-	c := &cover{}
+// coverView chooses partials, slices and raw ranges for a merged view, so that they tile [from, to).
+func (q *question) coverView(ctx context.Context, p *pinned, v *views.View) (c *cover, err error) {
+	c = &cover{}
 	if p.manifest != nil {
 		have, err := q.partials(ctx, p, v)
 		if err != nil {
@@ -45,47 +38,10 @@ func (q *question) coverView(ctx context.Context, p *pinned, v *views.View, sche
 			c.history = append(c.history, gaps...)
 		}
 	}
-	above := p.above()
-	if len(above) == 0 {
-		return c, nil
+	if len(p.above()) > 0 {
+		c.slices, c.raw, err = q.server.slices.choose(ctx, p, v)
 	}
-	have, err := q.server.slices(ctx, p, v)
-	if err != nil {
-		return nil, err
-	}
-	c.choose(above, have, schema)
-	return c, nil
-}
-
-// choose picks slices for the ranges and decodes them, and leaves what they do not cover to raw.
-func (c *cover) choose(above []schemas.Range, have []slice.Slice, schema *arrow.Schema) {
-	decoded := make([][]arrow.RecordBatch, len(have))
-	seen := make([]bool, len(have))
-	for again := true; again; {
-		again = false
-		var use []int
-		use, c.raw = slicelog.Choose(above, have)
-		c.slices = nil
-		for _, i := range use {
-			var err error
-			if !seen[i] {
-				decoded[i], err = slicelog.DecodeRows(have[i].Payload, schema)
-			}
-			if seen[i] = true; err != nil {
-				have[i], again = slice.Slice{}, true // an empty range is never chosen
-			}
-			c.slices = append(c.slices, have[i])
-		}
-		if !again {
-			for _, i := range use {
-				c.rows = append(c.rows, decoded[i]...)
-				decoded[i] = nil
-			}
-		}
-	}
-	for _, rows := range decoded {
-		slicelog.ReleaseRows(rows)
-	}
+	return c, err
 }
 
 // partials lists a view's partials that may be of use below p.below: those that the manifest names, and in the place of a

@@ -29,7 +29,7 @@ func (q *question) attach(ctx context.Context, t views.Table) error {
 		}
 		return q.session.LoadReferences(ctx, refs)
 	case views.ViewTable, views.BatchTable, views.SpeedTable:
-		answer, err := q.merge(ctx, q.defs.Views[t.Name], t.Schema)
+		answer, err := q.merge(ctx, q.defs.Views[t.Name], t.Schema, "")
 		if err != nil {
 			return err
 		}
@@ -42,9 +42,9 @@ func (q *question) attach(ctx context.Context, t views.Table) error {
 }
 
 // merge is the SELECT that answers a view from its partials, or from the rows themselves if it cannot be merged.
-func (q *question) merge(ctx context.Context, v *views.View, half string) (string, error) {
+func (q *question) merge(ctx context.Context, v *views.View, half, where string) (string, error) {
 	if v.Class.FromPartials() {
-		state, err := q.attachView(ctx, v, half)
+		state, err := q.attachView(ctx, v, half, where)
 		if err != nil {
 			return "", err
 		}

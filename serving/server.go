@@ -2,13 +2,12 @@ package serving
 
 import (
 	"context"
+	"sync"
 
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
-	"github.com/millrace/millrace/pipelines/slicelog"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
-	"github.com/millrace/millrace/schemas/slice"
 )
 
 // Definitions is what a project declares, compiled. It is read anew for every question, so a view added a moment ago is
@@ -27,24 +26,22 @@ type Options struct {
 	Limits      kernel.Limits // of each question's DuckDB
 	FetchBytes  int           // of one read from the log; 0 is the log's default
 	Scratch     string        // a folder for spilling and for answers written to files; empty: the system's
+	SliceBytes  int64         // of slices' rows that are kept in memory for the next question
 }
 
 // Server answers questions. Safe for concurrent use.
 type Server struct {
-	log   *kafkalog.Log
-	store store.Store
-	opts  Options
+	log     *kafkalog.Log
+	store   store.Store
+	opts    Options
+	slices  *sliceCache
+	schemas sync.Map // definition -> *arrow.Schema of the view's state rows
 }
 
-// New returns a Server; it holds nothing that must be closed.
-func New(o Options) *Server { return &Server{log: o.Log, store: o.Store, opts: o} }
-
-// slices are the view's slices above the frontier that have rows.
-func (s *Server) slices(ctx context.Context, p *pinned, v *views.View) (out []slice.Slice, err error) {
-	err = slicelog.Read(ctx, s.log, p.topic.Name, p.id, p.frontier(), p.to, map[string]bool{v.Definition: true}, func(one *slice.Slice) {
-		if one.Withheld == slice.Given {
-			out = append(out, *one)
-		}
-	})
-	return out, err
+// New returns a Server. The caller closes it when no question is asked any more and every answer is closed.
+func New(o Options) *Server {
+	return &Server{log: o.Log, store: o.Store, opts: o, slices: &sliceCache{log: o.Log, limit: o.SliceBytes, topics: map[string]*topicSlices{}}}
 }
+
+// Close gives free what the server holds.
+func (s *Server) Close() { s.slices.close() }

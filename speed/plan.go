@@ -61,7 +61,7 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 			at[p] = max(at[p], covered)
 		}
 	}
-	have, err := in.published(ctx, info.ID, at, end)
+	have, err := in.published(ctx, info.ID, at)
 	if err != nil {
 		return nil, err
 	}
@@ -97,21 +97,20 @@ type made struct {
 }
 
 // published lists the slices by definition.
-func (in *Input) published(ctx context.Context, topicID string, from, to schemas.Frontier) (map[string]made, error) {
-	wanted := map[string]bool{}
-	for _, v := range in.Views {
-		wanted[v.Definition] = true
+func (in *Input) published(ctx context.Context, topicID string, from schemas.Frontier) (map[string]made, error) {
+	f := slicelog.Follow(in.Log, in.Topic.Name, topicID, nil)
+	if err := f.Read(ctx, from, nil); err != nil {
+		return nil, fmt.Errorf("plan slices of %s: %w", in.Topic.Name, err)
 	}
 	have := map[string]made{}
-	err := slicelog.Read(ctx, in.Log, in.Topic.Name, topicID, from, to, wanted, func(s *slice.Slice) {
-		m := have[s.Definition]
-		if m.all = append(m.all, s.Range()); s.Withheld == slice.Given {
-			m.given = append(m.given, s.Range())
+	for _, p := range f.Partitions() {
+		for _, e := range f.Of(p) {
+			m := have[e.Definition]
+			if m.all = append(m.all, e.Range()); e.Withheld == slice.Given {
+				m.given = append(m.given, e.Range())
+			}
+			have[e.Definition] = m
 		}
-		have[s.Definition] = m
-	})
-	if err != nil {
-		return nil, fmt.Errorf("plan slices of %s: %w", in.Topic.Name, err)
 	}
 	return have, nil
 }

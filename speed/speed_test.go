@@ -20,7 +20,6 @@ import (
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
-	"github.com/millrace/millrace/schemas/slice"
 )
 
 const partitions = 3
@@ -97,7 +96,7 @@ func (r *rig) send(t *testing.T, n int) {
 }
 
 // slices reads what is published of a view.
-func (r *rig) slices(t *testing.T, v *views.View) []slice.Slice {
+func (r *rig) slices(t *testing.T, v *views.View) []*slicelog.Entry {
 	t.Helper()
 	_, end, err := r.Log.Offsets(t.Context(), "t")
 	if err != nil {

@@ -1,20 +1,13 @@
 package speed
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"maps"
-	"math"
-	"slices"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"github.com/millrace/millrace/pipelines/dataset"
-	"github.com/millrace/millrace/pipelines/frontier"
-	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/slicelog"
 	"github.com/millrace/millrace/pipelines/views"
@@ -40,26 +33,17 @@ const frontierEvery = 30 * time.Second
 type tidier struct {
 	in      *Input
 	topicID string
+	slices  *slicelog.Follower
 	folder  *kernel.Folder // nil until something is folded
 	below   schemas.Frontier
 	looked  time.Time
-	first   schemas.Frontier  // of the slices' topic
-	next    schemas.Frontier  // offset to read on from
-	have    map[int32][]entry // what is needed of each partition, in order of offsets
-	tried   map[string]bool   // folds that came to nothing since then
-}
-
-// entry is a slice in the log, without its rows.
-type entry struct {
-	offset int64
-	bytes  int // of the rows
-	slice.Slice
+	tried   map[string]bool // folds that came to nothing since then
 }
 
 // run is slices of a view that are to be folded.
 type run struct {
 	view  *views.View
-	parts []entry
+	parts []*slicelog.Entry
 }
 
 func (r run) String() string {
@@ -68,13 +52,13 @@ func (r run) String() string {
 
 func (r run) bytes() (n int) {
 	for _, e := range r.parts {
-		n += e.bytes
+		n += e.Size
 	}
 	return n
 }
 
 func newTidier(in *Input, topicID string) *tidier {
-	return &tidier{in: in, topicID: topicID, next: schemas.Frontier{}, have: map[int32][]entry{}, tried: map[string]bool{}}
+	return &tidier{in: in, topicID: topicID, slices: slicelog.Follow(in.Log, in.Topic.Name, topicID, nil), tried: map[string]bool{}}
 }
 
 func (t *tidier) close() {
@@ -97,7 +81,7 @@ func (in *Input) Tidy(ctx context.Context) error {
 func (t *tidier) tidy(ctx context.Context) error {
 	err := t.look(ctx)
 	for again := err == nil; again; {
-		if err = t.read(ctx); err != nil {
+		if err = t.slices.Read(ctx, t.below, nil); err != nil {
 			break
 		}
 		if again, err = t.fold(ctx); err != nil {
@@ -105,10 +89,7 @@ func (t *tidier) tidy(ctx context.Context) error {
 		}
 	}
 	if err == nil {
-		err = t.drop(ctx)
-	}
-	if errors.Is(err, kafkalog.ErrNoTopic) {
-		return nil
+		err = t.slices.Drop(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("tidy slices of %s: %w", t.in.Topic.Name, err)
@@ -132,48 +113,10 @@ func (t *tidier) look(ctx context.Context) error {
 	return nil
 }
 
-// read reads on to the topic's end, and forgets what is not needed.
-func (t *tidier) read(ctx context.Context) error {
-	first, end, err := t.in.Log.Offsets(ctx, slice.Topic(t.in.Topic.Name))
-	if err != nil {
-		return err
-	}
-	t.first = first
-	for _, p := range end.Partitions() {
-		r := schemas.Range{Partition: p, From: max(first[p], t.next[p]), To: end[p]}
-		if err := slicelog.Each(ctx, t.in.Log, t.in.Topic.Name, r, func(offset int64, s *slice.Slice) {
-			if s != nil && s.TopicID == t.topicID && s.Partition == p {
-				e := entry{offset, len(s.Payload), *s}
-				e.Payload = nil
-				t.have[p] = append(t.have[p], e)
-			}
-		}); err != nil {
-			return err
-		}
-		t.next[p] = end[p]
-		t.have[p] = slices.DeleteFunc(t.have[p], func(e entry) bool { return e.offset < first[p] || e.To <= t.below[p] })
-		t.have[p] = needed(t.have[p])
-	}
-	return nil
-}
-
-// needed leaves out the slices that a fold of theirs stands for.
-func needed(all []entry) []entry {
-	folds := map[string][]entry{}
-	for _, e := range all {
-		if e.Tier > 0 {
-			folds[e.Definition] = append(folds[e.Definition], e)
-		}
-	}
-	return slices.DeleteFunc(all, func(e entry) bool {
-		return slices.ContainsFunc(folds[e.Definition], func(f entry) bool { return f.Tier > e.Tier && f.Range().Holds(e.Range()) })
-	})
-}
-
 // fold folds the runs of slices that are long enough, and says whether it has published any.
 func (t *tidier) fold(ctx context.Context) (done bool, err error) {
-	for _, p := range slices.Sorted(maps.Keys(t.have)) {
-		for all := t.runs(t.have[p]); len(all) > 0; {
+	for _, p := range t.slices.Partitions() {
+		for all := t.runs(t.slices.Of(p)); len(all) > 0; {
 			n, size := 1, all[0].bytes()
 			for ; n < len(all) && size+all[n].bytes() <= foldBytes; n++ {
 				size += all[n].bytes()
@@ -192,8 +135,8 @@ func (t *tidier) fold(ctx context.Context) (done bool, err error) {
 }
 
 // runs are stretches of a partition's slices, foldAt or more, that follow on each other in one tier, with rows all or none.
-func (t *tidier) runs(have []entry) (out []run) {
-	mine := map[string][]entry{}
+func (t *tidier) runs(have []*slicelog.Entry) (out []run) {
+	mine := map[string][]*slicelog.Entry{}
 	for _, e := range have {
 		mine[e.Definition] = append(mine[e.Definition], e)
 	}
@@ -214,32 +157,36 @@ func (t *tidier) runs(have []entry) (out []run) {
 }
 
 // chain picks slices of one definition as a question would.
-func chain(have []entry) (out []entry) {
+func chain(have []*slicelog.Entry) []*slicelog.Entry {
 	if len(have) < foldAt {
 		return nil
 	}
-	all, ranges := have[0].Range(), make([]schemas.Range, len(have))
-	for i, e := range have {
-		ranges[i] = e.Range()
+	all := have[0].Range()
+	for _, e := range have {
 		all.From, all.To = min(all.From, e.From), max(all.To, e.To)
 	}
-	use, _ := frontier.Cover(all, ranges)
-	for _, i := range use {
-		out = append(out, have[i])
-	}
-	return out
+	use, _ := slicelog.Choose([]schemas.Range{all}, have)
+	return use
 }
 
 // replace publishes what runs of one partition come to, and says whether any came to something.
 func (t *tidier) replace(ctx context.Context, all []run) (published bool, err error) {
-	rows, err := t.payloads(ctx, all)
-	if err != nil {
+	var parts []*slicelog.Entry
+	for _, r := range all {
+		parts = append(parts, r.parts...)
+	}
+	if err := t.slices.Load(ctx, parts); err != nil {
 		return false, err
 	}
+	defer func() {
+		for _, e := range parts {
+			e.Payload = nil
+		}
+	}()
 	var made []named
 	var of []run
 	for _, r := range all {
-		folded, err := t.merge(ctx, r, rows)
+		folded, err := t.merge(ctx, r)
 		if err != nil {
 			return false, err
 		}
@@ -259,30 +206,10 @@ func (t *tidier) replace(ctx context.Context, all []run) (published bool, err er
 	return len(refused) < len(made), err
 }
 
-// payloads reads the rows of runs again, by their offsets; some may be gone.
-func (t *tidier) payloads(ctx context.Context, all []run) (map[int64][]byte, error) {
-	wanted := map[int64][]byte{}
-	r := schemas.Range{From: math.MaxInt64}
-	for _, one := range all {
-		for _, e := range one.parts {
-			if e.Withheld == slice.Given {
-				wanted[e.offset] = nil
-				r = schemas.Range{Partition: e.Partition, From: min(r.From, e.offset), To: max(r.To, e.offset+1)}
-			}
-		}
-	}
-	err := slicelog.Each(ctx, t.in.Log, t.in.Topic.Name, r, func(offset int64, s *slice.Slice) {
-		if _, ok := wanted[offset]; ok && s != nil {
-			wanted[offset] = bytes.Clone(s.Payload) // without what lies around it
-		}
-	})
-	return wanted, err
-}
-
 // merge folds a run into one slice; nil: one of its parts is gone or cannot be read, their merge fails, or is too large.
-func (t *tidier) merge(ctx context.Context, r run, payloads map[int64][]byte) (*slice.Slice, error) {
+func (t *tidier) merge(ctx context.Context, r run) (*slice.Slice, error) {
 	out := r.parts[0].Slice
-	out.To, out.Records, out.Rejects, out.Tier = r.parts[len(r.parts)-1].To, 0, 0, out.Tier+1
+	out.Payload, out.To, out.Records, out.Rejects, out.Tier = nil, r.parts[len(r.parts)-1].To, 0, 0, out.Tier+1
 	for _, e := range r.parts {
 		out.Records += e.Records
 		out.Rejects += e.Rejects
@@ -303,7 +230,7 @@ func (t *tidier) merge(ctx context.Context, r run, payloads map[int64][]byte) (*
 	var rows []arrow.RecordBatch
 	defer func() { slicelog.ReleaseRows(rows) }()
 	for _, e := range r.parts {
-		more, err := slicelog.DecodeRows(payloads[e.offset], schema)
+		more, err := slicelog.DecodeRows(e.Payload, schema)
 		if err != nil {
 			return nil, nil //nolint:nilerr // a question passes it over, too
 		}
@@ -319,23 +246,4 @@ func (t *tidier) merge(ctx context.Context, r run, payloads map[int64][]byte) (*
 	defer merged.Release()
 	out.Payload, err = slicelog.EncodeRows(merged)
 	return &out, err
-}
-
-// drop deletes the beginning of each partition of the topic up to the first message that is needed. Each keeps its last
-// one.
-func (t *tidier) drop(ctx context.Context) error {
-	keep := schemas.Frontier{}
-	for p, end := range t.next {
-		at := end - 1
-		for _, e := range t.have[p] {
-			at = min(at, e.offset)
-		}
-		if at > t.first[p] {
-			keep[p] = at
-		}
-	}
-	if len(keep) == 0 {
-		return nil
-	}
-	return t.in.Log.DeleteBefore(ctx, slice.Topic(t.in.Topic.Name), keep)
 }

@@ -115,7 +115,7 @@ func TestWhatIsNotFolded(t *testing.T) {
 		}
 		var all []named
 		for _, s := range made {
-			all = append(all, named{v.Name, s})
+			all = append(all, named{v.Name, s.Slice})
 		}
 		if _, err := publish(t.Context(), r.Log, "t", change(all)); err != nil {
 			t.Fatal(err)

@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -33,17 +32,15 @@ func (f *Folder) Schema(ctx context.Context, v *views.View) (*arrow.Schema, erro
 	if s := f.schemas[v.Definition]; s != nil {
 		return s, nil
 	}
-	table := schemas.QuoteIdent(v.Definition)
-	if err := f.session.Exec(ctx, fmt.Sprintf("CREATE TABLE %s (%s)", table, declare(v.State))); err != nil {
-		return nil, err
+	schema, err := f.session.StateSchema(ctx, v)
+	if err == nil {
+		err = f.session.CreateState(ctx, v.Definition, v)
 	}
-	rows, err := f.session.Arrow(ctx, "SELECT * FROM "+table)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Release()
-	f.schemas[v.Definition] = rows.Schema()
-	return rows.Schema(), nil
+	f.schemas[v.Definition] = schema
+	return schema, nil
 }
 
 // Fold merges state rows of the view's Schema, one a group, sorted by the view's keys. Nil: they take more than limit bytes

@@ -325,15 +325,6 @@ func (k *Kernel) Drain(ctx context.Context, each func(v *views.View, partition i
 	return nil
 }
 
-// MergeSQL is a query that merges the state rows of a table, one a group, sorted by the view's keys.
-func MergeSQL(v *views.View, table string) string {
-	q := v.MergeSQL(table)
-	if v.Keys == 0 {
-		return q
-	}
-	return fmt.Sprintf("SELECT * FROM (%s) ORDER BY %s", q, identifiers(names(v.State[:v.Keys])))
-}
-
 // StateTable brings all added records into the state table of a view, given by its place in the Spec, and returns the
 // table's name: state rows in any number a group, in the kernel's session. Run brings there what is added later. Only for a
 // kernel that keeps the partitions together; not to be mixed with Flush.
@@ -397,7 +388,7 @@ func (k *Kernel) state(ctx context.Context, partition int32) (*state, error) {
 	st := &state{decoder: d, failed: make([]error, len(k.plans))}
 	for i, plan := range k.plans {
 		table := k.stateName(partition, i)
-		if err := k.session.Exec(ctx, fmt.Sprintf("CREATE OR REPLACE TABLE %s (%s)", schemas.QuoteIdent(table), declare(k.spec.Views[i].State))); err != nil {
+		if err := k.session.CreateState(ctx, table, k.spec.Views[i]); err != nil {
 			st.close()
 			return nil, fmt.Errorf("view %s: %w", k.spec.Views[i].Name, err)
 		}
@@ -453,31 +444,6 @@ func columnsOf(spec Spec) []string {
 		out = []string{"_offset"}
 	}
 	return out
-}
-
-func names(columns []views.Column) []string {
-	out := make([]string, len(columns))
-	for i, c := range columns {
-		out[i] = c.Name
-	}
-	return out
-}
-
-func identifiers(names []string) string {
-	quoted := make([]string, len(names))
-	for i, n := range names {
-		quoted[i] = schemas.QuoteIdent(n)
-	}
-	return strings.Join(quoted, ", ")
-}
-
-// declare is the columns of a CREATE TABLE.
-func declare(columns []views.Column) string {
-	out := make([]string, len(columns))
-	for i, c := range columns {
-		out[i] = schemas.QuoteIdent(c.Name) + " " + c.Type
-	}
-	return strings.Join(out, ", ")
 }
 
 func sortedKeys(m map[int32]*state) []int32 {

@@ -164,6 +164,11 @@ func (s *Session) Register(r array.RecordReader, name string) error {
 
 // Import appends batches to a table, which is made if it is not there, in one statement; all must have one schema.
 func (s *Session) Import(ctx context.Context, table string, batches ...arrow.RecordBatch) error {
+	return s.ImportWhere(ctx, table, "", batches...)
+}
+
+// ImportWhere is Import of the rows for which a condition over the table's columns holds; empty: all.
+func (s *Session) ImportWhere(ctx context.Context, table, where string, batches ...arrow.RecordBatch) error {
 	if len(batches) == 0 {
 		return nil
 	}
@@ -181,8 +186,12 @@ func (s *Session) Import(ctx context.Context, table string, batches ...arrow.Rec
 			return err
 		}
 	}
+	rows := "SELECT * FROM " + schemas.QuoteIdent(table+".import")
+	if where != "" {
+		rows = fmt.Sprintf("SELECT * FROM (%s LIMIT %d) WHERE %s", rows, int64(math.MaxInt64), where) // the limit keeps the condition from the stream
+	}
 	feed.Set(batches...)
-	return s.Exec(ctx, fmt.Sprintf("INSERT INTO %s SELECT * FROM %s", schemas.QuoteIdent(table), schemas.QuoteIdent(table+".import")))
+	return s.Exec(ctx, fmt.Sprintf("INSERT INTO %s %s", schemas.QuoteIdent(table), rows))
 }
 
 // LoadReferences makes a table of each reference that is not in the session yet.

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
 
 	"github.com/millrace/millrace/pipelines/frontier"
 	"github.com/millrace/millrace/pipelines/kafkalog"
@@ -14,73 +16,184 @@ import (
 	"github.com/millrace/millrace/schemas/slice"
 )
 
-// margin is how much earlier than the first uncovered record slices are looked for, for the brokers' clocks differ.
-const margin = time.Minute
+// Entry is a slice on the slices' topic.
+type Entry struct {
+	Offset int64 // on that topic
+	Size   int   // bytes of its payload
+	slice.Slice
+	Rows []arrow.RecordBatch // its decoded payload, if somebody has put it here; the Follower releases it
+	Bad  bool                // somebody has found that its payload cannot be read
+	Gone bool                // the Follower has left it out
+}
 
-// few is how many messages are read rather than asked which of them are too old.
-const few = 1000
+// Follower knows the slices of one topic that may be of use. Not safe for concurrent use.
+type Follower struct {
+	log     *kafkalog.Log
+	topic   string
+	topicID string
+	first   schemas.Frontier // of the slices' topic
+	next    schemas.Frontier // offset to read on from
+	have    map[int32][]*Entry
+	forget  func(*Entry)
+}
 
-// Read calls f with the slices of a topic that have a wanted definition and lie within [from, to), by partition in the order
-// they were published; some may overlap, be there twice, or have been withheld. One that is missed or corrupt costs its
-// range only: raw records stand in, so both are passed over. No slices topic is no slices.
-func Read(ctx context.Context, l *kafkalog.Log, topic, topicID string, from, to schemas.Frontier, wanted map[string]bool, f func(*slice.Slice)) error {
-	name := slice.Topic(topic)
-	first, end, err := l.Offsets(ctx, name)
+// Follow begins to follow the slices of a topic; forget, if it is not nil, is told of each entry that is left out.
+func Follow(l *kafkalog.Log, topic, topicID string, forget func(*Entry)) *Follower {
+	return &Follower{log: l, topic: topic, topicID: topicID, next: schemas.Frontier{}, have: map[int32][]*Entry{}, forget: forget}
+}
+
+// Read reads on to the end of the slices' topic, and leaves out what nobody needs any more: slices that do not reach beyond
+// a frontier, those that a fold of theirs stands for, and those that are not in the log any more. Wanted says whose payload
+// stays in its entry, nil: nobody's. A message that is no slice, is corrupt or of another topic of the name is passed over:
+// it costs its range only, raw records stand in. No slices' topic is no slices.
+func (f *Follower) Read(ctx context.Context, below schemas.Frontier, wanted func(*slice.Slice) bool) error {
+	first, end, err := f.log.Offsets(ctx, slice.Topic(f.topic))
 	if errors.Is(err, kafkalog.ErrNoTopic) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("slices of %s: %w", topic, err)
+		return fmt.Errorf("slices of %s: %w", f.topic, err)
 	}
-	for _, p := range to.Partitions() {
-		if from[p] >= to[p] || first[p] >= end[p] {
-			continue
+	f.first = first
+	for _, p := range end.Partitions() {
+		r := schemas.Range{Partition: p, From: max(first[p], f.next[p]), To: end[p]}
+		if end[p] < f.next[p] { // another topic of the name
+			r.From = first[p]
+			f.leave(p, func(*Entry) bool { return true })
 		}
-		begin := first[p]
-		if end[p]-begin > few {
-			if begin, err = since(ctx, l, topic, name, schemas.Range{Partition: p, From: from[p], To: to[p]}); err != nil {
-				return fmt.Errorf("slices of %s[%d]: %w", topic, p, err)
+		if err := Each(ctx, f.log, f.topic, r, func(offset int64, s *slice.Slice) {
+			if s == nil || s.TopicID != f.topicID || s.Partition != p {
+				return
 			}
-		}
-		if err := Each(ctx, l, topic, schemas.Range{Partition: p, From: max(first[p], begin), To: end[p]}, func(_ int64, s *slice.Slice) {
-			if s != nil && wanted[s.Definition] && s.TopicID == topicID && s.Partition == p && s.From >= from[p] && s.To <= to[p] {
-				f(s)
+			e := &Entry{Offset: offset, Size: len(s.Payload), Slice: *s}
+			if wanted == nil || !wanted(s) {
+				e.Payload = nil
 			}
+			f.have[p] = append(f.have[p], e)
 		}); err != nil {
 			return err
 		}
+		f.next[p] = end[p]
+		f.leave(p, func(e *Entry) bool { return e.Offset < first[p] || e.To <= below[p] })
+		folds := folded(f.have[p])
+		f.leave(p, func(e *Entry) bool {
+			return slices.ContainsFunc(folds[e.Definition], func(fold *Entry) bool { return fold.Tier > e.Tier && fold.Range().Holds(e.Range()) })
+		})
 	}
 	return nil
 }
 
-// Choose picks from slices at hand those that answer for the ranges, by their indexes, and gives what is left of the
-// ranges: see frontier.Cover.
-func Choose(ranges []schemas.Range, have []slice.Slice) (use []int, gaps []schemas.Range) {
+// folded are the entries that were folded of others, by definition.
+func folded(all []*Entry) map[string][]*Entry {
+	out := map[string][]*Entry{}
+	for _, e := range all {
+		if e.Tier > 0 {
+			out[e.Definition] = append(out[e.Definition], e)
+		}
+	}
+	return out
+}
+
+// leave leaves out entries of a partition.
+func (f *Follower) leave(partition int32, which func(*Entry) bool) {
+	f.have[partition] = slices.DeleteFunc(f.have[partition], func(e *Entry) bool {
+		if !which(e) {
+			return false
+		}
+		if f.forget != nil {
+			f.forget(e)
+		}
+		ReleaseRows(e.Rows)
+		e.Rows, e.Gone = nil, true
+		return true
+	})
+}
+
+// Close gives the entries' rows free.
+func (f *Follower) Close() {
+	for p := range f.have {
+		f.leave(p, func(*Entry) bool { return true })
+	}
+}
+
+// Of are the entries of a partition, in the order they were published. They are the follower's: valid until the next Read.
+func (f *Follower) Of(partition int32) []*Entry { return f.have[partition] }
+
+// Partitions are those of the slices' topic, as last read.
+func (f *Follower) Partitions() []int32 { return f.next.Partitions() }
+
+// Load puts the payloads of entries of one partition that have none into them, reading them again in one go; it leaves those
+// as they are that are gone.
+func (f *Follower) Load(ctx context.Context, entries []*Entry) error {
+	at := map[int64]*Entry{}
+	r := schemas.Range{}
+	for _, e := range entries {
+		if e.Withheld != slice.Given || e.Payload != nil {
+			continue
+		}
+		if len(at) == 0 {
+			r = schemas.Range{Partition: e.Partition, From: e.Offset, To: e.Offset + 1}
+		}
+		r.From, r.To = min(r.From, e.Offset), max(r.To, e.Offset+1)
+		at[e.Offset] = e
+	}
+	return Each(ctx, f.log, f.topic, r, func(offset int64, s *slice.Slice) {
+		if e := at[offset]; e != nil && s != nil {
+			e.Payload = slices.Clone(s.Payload) // without what lies around it
+		}
+	})
+}
+
+// Drop deletes the beginning of each partition of the slices' topic up to the first entry. Each keeps its last message.
+func (f *Follower) Drop(ctx context.Context) error {
+	keep := schemas.Frontier{}
+	for p, end := range f.next {
+		at := end - 1
+		for _, e := range f.have[p] {
+			at = min(at, e.Offset)
+		}
+		if at > f.first[p] {
+			keep[p] = at
+		}
+	}
+	if len(keep) == 0 {
+		return nil
+	}
+	return f.log.DeleteBefore(ctx, slice.Topic(f.topic), keep)
+}
+
+// Choose picks from entries those that answer for the ranges and gives what is left of the ranges: see frontier.Cover.
+func Choose(ranges []schemas.Range, have []*Entry) (use []*Entry, gaps []schemas.Range) {
 	at := make([]schemas.Range, len(have))
-	for i := range have {
-		at[i] = have[i].Range()
+	for i, e := range have {
+		at[i] = e.Range()
 	}
 	for _, r := range ranges {
 		chosen, left := frontier.Cover(r, at)
-		use, gaps = append(use, chosen...), append(gaps, left...)
+		for _, i := range chosen {
+			use = append(use, have[i])
+		}
+		gaps = append(gaps, left...)
 	}
 	return use, gaps
 }
 
 // Chosen are the slices with rows that answer for a definition over [from, to), and what they leave of it.
-func Chosen(ctx context.Context, l *kafkalog.Log, topic, topicID string, from, to schemas.Frontier, definition string) (use []slice.Slice, gaps []schemas.Range, err error) {
-	var have []slice.Slice
-	if err := Read(ctx, l, topic, topicID, from, to, map[string]bool{definition: true}, func(s *slice.Slice) {
-		if s.Withheld == slice.Given {
-			have = append(have, *s)
-		}
-	}); err != nil {
+func Chosen(ctx context.Context, l *kafkalog.Log, topic, topicID string, from, to schemas.Frontier, definition string) (use []*Entry, gaps []schemas.Range, err error) {
+	f := Follow(l, topic, topicID, nil)
+	given := func(s *slice.Slice) bool { return s.Definition == definition && s.Withheld == slice.Given }
+	if err := f.Read(ctx, nil, given); err != nil {
 		return nil, nil, err
 	}
-	chosen, gaps := Choose(from.Ranges(to), have)
-	for _, i := range chosen {
-		use = append(use, have[i])
+	var have []*Entry
+	for _, p := range f.Partitions() {
+		for _, e := range f.Of(p) {
+			if given(&e.Slice) {
+				have = append(have, e)
+			}
+		}
 	}
+	use, gaps = Choose(from.Ranges(to), have)
 	return use, gaps, nil
 }
 
@@ -112,21 +225,4 @@ func Each(ctx context.Context, l *kafkalog.Log, topic string, r schemas.Range, f
 		r.From = c.To
 		c.Release()
 	}
-}
-
-// since is the slices' offset from which slices of the range can be: none was published before its first record was
-// appended.
-func since(ctx context.Context, l *kafkalog.Log, topic, slices string, r schemas.Range) (int64, error) {
-	reader := l.Read(topic, r, kafkalog.ReadOptions{Want: kafkalog.Timestamps, MaxBytes: 64 << 10})
-	defer reader.Close()
-	c, err := reader.Next(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer c.Release()
-	if len(c.Records) == 0 {
-		return 0, nil
-	}
-	at, err := l.OffsetsAt(ctx, slices, c.Records[0].AppendTime().Add(-margin))
-	return at[r.Partition], err
 }
