@@ -51,45 +51,8 @@ var aggregateMacros = map[string]bool{
 	"json_group_object": true, "json_group_structure": true,
 }
 
-// hasAggregate says whether an expression makes one row of many.
-func (c *Compiler) hasAggregate(e any) bool {
-	found := false
-	walk(e, func(n node) bool {
-		if isQuery(n) {
-			return false
-		}
-		found = found || c.isAggregate(n)
-		return !found
-	})
-	return found
-}
-
-func (c *Compiler) isAggregate(n node) bool {
-	a, ok := aggregateCall(n)
-	return ok && (c.aggregates[a.name] || aggregateMacros[a.name])
-}
-
 // typer says which type an expression has over the view's rows.
 type typer func(expr string) (string, error)
-
-// typeWithin is the type of an expression over the rows that a SELECT reads.
-func (c *Compiler) typeWithin(sel node, expr string) (string, error) {
-	e, err := c.expr(expr)
-	if err != nil {
-		return "", err
-	}
-	q := emptySelect(sel)
-	q["select_list"] = []any{e}
-	text, err := c.print(q)
-	if err != nil {
-		return "", err
-	}
-	cols, err := c.describe(text)
-	if err != nil {
-		return "", blocked(fmt.Sprintf("the type of %s is not known without the whole query", expr))
-	}
-	return cols[0].Type, nil
-}
 
 // reduce gives the final expression of an aggregate over the state columns that add declares. A reason says why the
 // aggregate cannot be merged.

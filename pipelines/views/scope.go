@@ -1,6 +1,7 @@
 package views
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -195,4 +196,41 @@ func (s *scope) expandAny(v any, aliases map[string]node, aliasFirst bool, param
 	params = append(slices.Clip(params), lambdaParams(n)...)
 	children(n, func(c any) any { return s.expandAny(c, aliases, aliasFirst, params) })
 	return n
+}
+
+// hasAggregate says whether an expression makes one row of many.
+func (c *Compiler) hasAggregate(e any) bool {
+	found := false
+	walk(e, func(n node) bool {
+		if isQuery(n) {
+			return false
+		}
+		found = found || c.isAggregate(n)
+		return !found
+	})
+	return found
+}
+
+func (c *Compiler) isAggregate(n node) bool {
+	a, ok := aggregateCall(n)
+	return ok && (c.aggregates[a.name] || aggregateMacros[a.name])
+}
+
+// typeWithin is the type of an expression over the rows that a SELECT reads.
+func (c *Compiler) typeWithin(sel node, expr string) (string, error) {
+	e, err := c.expr(expr)
+	if err != nil {
+		return "", err
+	}
+	q := emptySelect(sel)
+	q["select_list"] = []any{e}
+	text, err := c.print(q)
+	if err != nil {
+		return "", err
+	}
+	cols, err := c.describe(text)
+	if err != nil {
+		return "", blocked(fmt.Sprintf("the type of %s is not known without the whole query", expr))
+	}
+	return cols[0].Type, nil
 }
