@@ -13,7 +13,7 @@ test: ## everything that must hold before a change goes in
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
 	  if [ -n "$$unformatted" ]; then printf 'gofmt these files:\n%s\n' "$$unformatted"; exit 1; fi
 	go vet $(PACKAGES)
-	go test $(PACKAGES)
+	go test -timeout 20m $(PACKAGES)
 
 demo: build ## the main job from end to end on 60,000 flights
 	go run ./testdata/halves bin/demo

@@ -87,6 +87,7 @@ type build struct {
 	refs     map[string]*Reference
 	settled  node // the query, its answer fixed where SQL leaves it open
 	rawTree  node // what Plans.Raw prints
+	rawCast  bool // Plans.Raw casts what that tree gives
 	tied     bool // some aggregate needs the record's place in the log
 	sketched bool // some aggregate is a sketch
 }

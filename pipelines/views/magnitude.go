@@ -11,7 +11,7 @@ import (
 // compared by that measure, and the raw SELECT can give it beside each such column.
 func (p *planner) magnitudes() error {
 	v := p.view
-	if p.top == nil || p.fuses() || strings.HasPrefix(v.Plans.Raw, "SELECT CAST(") {
+	if p.top == nil || p.fuses() || p.rawCast {
 		return nil
 	}
 	if slices.ContainsFunc(nodes(list(p.query, "modifiers")), func(m node) bool { return str(m, "type") == "DISTINCT_MODIFIER" }) {

@@ -47,7 +47,7 @@ func (b *build) raw() error {
 		return fmt.Errorf("view %s: raw plan: %s\n%s", b.view.Name, engineError(err).message, b.view.RawSQL(nil))
 	}
 	if !slices.Equal(got, b.view.Columns) {
-		b.view.Plans.Raw = castColumns(text, got, b.view.Columns)
+		b.view.Plans.Raw, b.rawCast = castColumns(text, got, b.view.Columns), true
 	}
 	return nil
 }

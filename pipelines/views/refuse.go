@@ -22,7 +22,7 @@ var notRepeatable = map[string]bool{
 	"ago": true, "current_setting": true, "getvariable": true, "getenv": true, "current_user": true, "session_user": true,
 	"user": true, "current_role": true, "current_catalog": true, "version": true, "pg_conf_load_time": true,
 	"pg_postmaster_start_time": true, "pg_sleep": true, "current_localtime": true, "current_localtimestamp": true,
-	"get_block_size": true, "stats": true,
+	"get_block_size": true, "stats": true, "reservoir_quantile": true,
 }
 
 // forbidden are functions that no query may call: they read the machine or the session, or change or stall it.
