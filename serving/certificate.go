@@ -51,6 +51,8 @@ type AsOf struct {
 	Offsets map[string]schemas.Frontier
 	IDs     map[string]string           // topic ids the offsets belong to, from a certificate
 	From    map[string]schemas.Frontier // where the answer began, from a certificate
+
+	References map[string]string // versions of reference tables, from a certificate
 }
 
 // ParseAsOf reads a time (RFC 3339, or a date with or without a time of day in UTC), offsets as JSON, or a certificate.
@@ -77,7 +79,7 @@ func ParseAsOf(s []byte) (*AsOf, error) {
 func parseOffsets(s []byte) (*AsOf, error) {
 	var c Certificate
 	if err := json.Unmarshal(s, &c); err == nil && c.Topics != nil {
-		a := &AsOf{Offsets: map[string]schemas.Frontier{}, IDs: map[string]string{}, From: map[string]schemas.Frontier{}}
+		a := &AsOf{Offsets: map[string]schemas.Frontier{}, IDs: map[string]string{}, From: map[string]schemas.Frontier{}, References: c.References}
 		for name, t := range c.Topics {
 			a.Offsets[name], a.IDs[name], a.From[name] = t.To, t.ID, t.From
 		}

@@ -48,10 +48,17 @@ func (s *Server) ask(ctx context.Context, r Request) (*question, *views.Query, e
 	if err != nil {
 		return nil, nil, err
 	}
-	known := tablesOf(defs)
+	then, err := s.past(ctx, defs, r.AsOf)
+	if err != nil {
+		return nil, nil, err
+	}
+	known := tablesOf(then.Definitions)
 	known.Parameters = r.Params
 	parsed, err := s.opts.Compiler.Query(r.SQL, known)
 	if err != nil {
+		return nil, nil, then.explain(err)
+	}
+	if err := then.check(parsed.Tables); err != nil {
 		return nil, nil, err
 	}
 	if r.AsOf != nil {
@@ -66,7 +73,7 @@ func (s *Server) ask(ctx context.Context, r Request) (*question, *views.Query, e
 			}
 		}
 	}
-	q, err := s.open(ctx, defs, parsed, r.AsOf)
+	q, err := s.open(ctx, then.Definitions, parsed, r.AsOf)
 	return q, parsed, err
 }
 

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 
+	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/project"
@@ -92,6 +95,23 @@ func (c *catalog) references(p *project.Project) (found problems) {
 		c.References[r.Name] = loaded
 	}
 	return found
+}
+
+// keep has the store keep the versions of the references, and reads them from there. One that cannot be kept is read where
+// it lies.
+func (c *catalog) keep(ctx context.Context, a *app, p *project.Project, s store.Store, scratch string) {
+	for _, r := range p.References {
+		now := c.References[r.Name]
+		if now == nil {
+			continue
+		}
+		kept, err := versions.Keep(ctx, s, now, r.Path, scratch)
+		if err == nil {
+			c.References[r.Name] = kept
+		} else if ctx.Err() == nil {
+			a.logger().Warn("this version of a reference table is not kept: after it has changed, a certificate that names it cannot be answered again", "reference", r.Name, "error", err)
+		}
+	}
 }
 
 // with adds a problem once: a view's shows again in those that read it, a macro's where it is used.

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/batch"
+	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -16,7 +17,8 @@ func newFsck(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "fsck",
 		Short: "Prove store and log whole: ranges contiguous, files present, counts, offsets and checksums right",
-		Long: `fsck reads every file that the newest manifest of each topic names and compares it with what the manifest says.
+		Long: `fsck reads every file that the newest manifest of each topic names and compares it with what the manifest says, and every
+kept version of a reference table.
 
 With --repair it makes damaged and missing files again, partials from their data file and everything from the log where
 Kafka still has the range, and removes files older than an hour that no manifest names and no cycle can name any more.
@@ -31,6 +33,12 @@ It may run beside a cycle. What cannot be made again is said, and the exit code 
 	return cmd
 }
 
+// keptReferences are the versions of reference tables that the store keeps.
+type keptReferences struct {
+	Whole  int      `json:"whole"`
+	Damage []string `json:"damage"`
+}
+
 func runFsck(ctx context.Context, a *app, repair bool) error {
 	e, err := a.engine(ctx)
 	if err != nil {
@@ -38,8 +46,9 @@ func runFsck(ctx context.Context, a *app, repair bool) error {
 	}
 	defer e.Close()
 	out := struct {
-		Topics []*batch.Findings `json:"topics"`
-	}{Topics: []*batch.Findings{}}
+		Topics     []*batch.Findings `json:"topics"`
+		References keptReferences    `json:"references"`
+	}{Topics: []*batch.Findings{}, References: keptReferences{Damage: []string{}}}
 	left := 0
 	for _, name := range e.session.project.TopicNames() {
 		in := e.cycle(a, name)
@@ -62,9 +71,19 @@ func runFsck(ctx context.Context, a *app, repair bool) error {
 			a.printFindings(f, damage)
 		}
 	}
+	whole, wrong, err := versions.Check(ctx, e.store)
+	if err != nil {
+		return err
+	}
+	out.References.Whole, out.References.Damage = whole, append(out.References.Damage, wrong...)
+	left += len(wrong)
 	if a.json {
 		if err := a.printJSON(out); err != nil {
 			return err
+		}
+	} else {
+		for _, line := range wrong {
+			fmt.Fprintln(a.stdout, line)
 		}
 	}
 	if left == 0 {

@@ -14,6 +14,7 @@ import (
 // partials: they are read and compiled anew once one has changed. What is wrong in one file does not stand in the way of
 // the others, and records do not wait for views to be compiled. Concurrency: safe.
 type live struct {
+	app      *app
 	dir      string
 	base     *engine          // its session, log and store stay: where they are is fixed while a process runs
 	producer *ingest.Producer // of records that come over HTTP; makes the topics that are new
@@ -37,7 +38,7 @@ func (a *app) live(e *engine) (*live, error) {
 		return nil, err
 	}
 	e.producer = producer
-	return &live{dir: a.dir, base: e, producer: producer}, nil
+	return &live{app: a, dir: a.dir, base: e, producer: producer}, nil
 }
 
 // read is the project and the stamp of its files. Errors: a Problem of kind Environment if there is none any more.
@@ -100,6 +101,7 @@ func (l *live) compile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.keep(ctx, l.app, p, l.base.store, l.base.scratch)
 	if err := prepare(ctx, l.producer, p); err != nil {
 		return err
 	}

@@ -24,6 +24,27 @@ type Reference struct {
 	SQL     string   `json:"sql"`  // the SELECT that reads the file where it lies
 	Hash    string   `json:"hash"` // 64 hex: of the content and the declaration, not of the place
 	Columns []Column `json:"columns"`
+
+	Ending string          `json:"ending"`           // of the file's name: csv, csv.gz
+	Fields []schemas.Field `json:"fields,omitempty"` // as declared
+	Found  []Column        `json:"found"`            // the file's columns and the types they are read as
+}
+
+// At is the same version, read from another place. The path's ending is the Reference's.
+func (r *Reference) At(path string) (*Reference, error) {
+	f := &referenceFile{path: path, declared: r.Fields}
+	read, err := f.reader()
+	if err != nil {
+		return nil, err
+	}
+	out := *r
+	out.SQL, err = f.selectFields(read, r.Found)
+	return &out, err
+}
+
+// HashAt is the hash that the version would have if its content were that of the file.
+func (r *Reference) HashAt(path string) (string, error) {
+	return (&referenceFile{path: path, declared: r.Fields}).sum()
 }
 
 // LoadReference reads a CSV, Parquet or NDJSON file, also .gz and .zst, once from end to end: its types are found from
@@ -71,9 +92,19 @@ func (f *referenceFile) sum() (string, error) {
 
 // format is the file's ending, without that of a compression.
 func (f *referenceFile) format() string {
-	base := strings.ToLower(filepath.Base(f.path))
-	base = strings.TrimSuffix(strings.TrimSuffix(base, ".gz"), ".zst")
-	return strings.TrimPrefix(filepath.Ext(base), ".")
+	format, _, _ := strings.Cut(f.ending(), ".")
+	return format
+}
+
+// ending is all of the file's ending: csv, csv.gz.
+func (f *referenceFile) ending() string {
+	base, packed := strings.ToLower(filepath.Base(f.path)), ""
+	for _, p := range []string{".zst", ".gz"} {
+		if rest, ok := strings.CutSuffix(base, p); ok {
+			base, packed = rest, p+packed
+		}
+	}
+	return strings.TrimPrefix(filepath.Ext(base), ".") + packed
 }
 
 func (f *referenceFile) wrong(err error) error {
@@ -108,7 +139,7 @@ func (f *referenceFile) load(name string) (*Reference, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reference{Name: name, SQL: query, Hash: f.hash}
+	r := &Reference{Name: name, SQL: query, Hash: f.hash, Ending: f.ending(), Fields: f.declared, Found: found}
 	if r.Columns, err = f.describe(query); err != nil {
 		return nil, f.wrong(err)
 	}
