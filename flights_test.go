@@ -141,15 +141,16 @@ func (f *flights) filtersReachPartials(m *mill) {
 			if e.Sources[0].Partials == 0 || e.Sources[0].Slices == 0 || len(e.Sources[0].Log) == 0 {
 				f.Errorf("%s: a source took no part: %+v", name, e.Sources)
 			}
-			// Both stand at the foot of the plan; one whose statistics rule the value out is not read at all.
-			n := len(regexp.MustCompile(`Filters: +`+key+`\b|│ +`+key+`=`).FindAllString(e.Plan, -1)) + strings.Count(e.Plan, "EMPTY_RESULT")
-			if n != 2 {
-				f.Errorf("%s: the filter %s = '%s' on %s reaches %d of 2 reads:\n%s", name, column, value, key, n, e.Plan)
+			// Files, slices and the rest stand at the foot of the plan; one whose statistics rule the value out is not read at all.
+			// Slices are filtered before they are a table, so that its statistics may say that every row passes.
+			n := len(regexp.MustCompile(`Filters: +`+key+`\b|│ +`+key+`=`).FindAllString(e.Plan, -1))
+			if reads := strings.Count(e.Plan, " SEQ_SCAN ") + strings.Count(e.Plan, "Function:"); n < reads-1 || n == 0 {
+				f.Errorf("%s: the filter %s = '%s' on %s reaches %d of %d reads:\n%s", name, column, value, key, n, reads, e.Plan)
 			}
 			checked++
 		}
 	}
-	if checked < 8 {
+	if checked < 7 {
 		f.Errorf("only %d keys of the example's views can be filtered by", checked)
 	}
 }

@@ -29,6 +29,7 @@ const maxSlice = 1 << 20
 const (
 	clearlySmaller = 2 // times
 	smallBytes     = 16 << 10
+	packed         = 8 // times that rows in memory may be larger than their payload
 )
 
 // Published is what one flush put into the log.
@@ -198,7 +199,7 @@ func (fn *sliceFn) publish(ctx context.Context, emit func(Published)) error {
 	if len(fn.open) == 0 {
 		return nil
 	}
-	partials, err := fn.kernel.FlushWithin(ctx, func(partition int32) int64 { return fn.open[partition].limit() })
+	partials, err := fn.kernel.FlushWithin(ctx, func(partition int32) int64 { return packed * fn.open[partition].limit() })
 	made := map[int32][]named{}
 	for _, p := range partials {
 		if err == nil {

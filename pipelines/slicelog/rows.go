@@ -13,10 +13,10 @@ import (
 // allocator hands out memory outside Go's heap, as whoever gives the rows to DuckDB needs it.
 var allocator = mallocator.NewMallocator()
 
-// EncodeRows writes state rows as a slice's payload.
+// EncodeRows writes state rows as a slice's payload, compressed: rows of several groupings are NULL in most columns.
 func EncodeRows(rows arrow.RecordBatch) ([]byte, error) {
 	var b bytes.Buffer
-	w := ipc.NewWriter(&b, ipc.WithSchema(rows.Schema()))
+	w := ipc.NewWriter(&b, ipc.WithSchema(rows.Schema()), ipc.WithLZ4())
 	err := errors.Join(w.Write(rows), w.Close())
 	return b.Bytes(), err
 }
