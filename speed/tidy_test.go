@@ -1,6 +1,7 @@
 package speed
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -173,7 +174,7 @@ func TestSlicesThatAreNotClearlySmallerAreWithheld(t *testing.T) {
 		r.Views = append(r.Views, v)
 	}
 	for i := range 2000 {
-		r.producer.Produce(t.Context(), &kgo.Record{Value: fmt.Appendf(nil, `{"k":"key %d","n":%d}`, i, i)}, func(_ *kgo.Record, err error) {
+		r.producer.Produce(t.Context(), &kgo.Record{Value: fmt.Appendf(nil, `{"k":"%x","n":%d}`, sha256.Sum256([]byte{byte(i), byte(i >> 8)}), i)}, func(_ *kgo.Record, err error) {
 			if err != nil {
 				t.Error(err)
 			}
