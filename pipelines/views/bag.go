@@ -84,7 +84,7 @@ func (g *grouper) bagged(a call, n node) (node, error) {
 // counted is an aggregate that needs no more than how often each value occurred; empty for the others.
 func (g *grouper) counted(n node, b *bag) string {
 	a, _ := aggregateCall(n)
-	if a.distinct || g.sets != nil || len(list(n, "children")) != 1 || g.c.printCall(&a, n) != nil {
+	if a.distinct || g.sets != nil || g.fused() || len(list(n, "children")) != 1 || g.c.printCall(&a, n) != nil {
 		return ""
 	}
 	switch x, often := a.args[0], b.count.name; a.name {
@@ -140,7 +140,7 @@ func (g *grouper) firstMode(n node, orders []node) (node, error) {
 	if err := g.c.printCall(&a, n); err != nil {
 		return nil, err
 	}
-	if g.sets != nil { // a value has several tuples there
+	if g.sets != nil || g.fused() { // a value has several tuples there
 		return g.output(b, fmt.Sprintf("mode(%[1]s ORDER BY %[2]s, %[1]s)%[3]s", a.args[0], b.first.name, a.where()), true)
 	}
 	return g.output(b, fmt.Sprintf("arg_min(%[1]s, {'n': -%[2]s, 'at': %[3]s, 'x': %[1]s})%[4]s", a.args[0], b.count.name, b.first.name, a.where(a.args[0]+" IS NOT NULL")), false)

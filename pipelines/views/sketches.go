@@ -65,7 +65,7 @@ func logarithmicSteps(a call, typeOf typer) (text, reason string, err error) {
 	value := fmt.Sprintf("CASE WHEN %%[1]s IS NULL OR %%[1]s = 0 THEN 0 * CAST(%%[1]s AS DOUBLE) WHEN %%[1]s = %d THEN 'nan'::DOUBLE WHEN abs(%%[1]s) = %d THEN sign(%%[1]s) * 'inf'::DOUBLE ELSE sign(%%[1]s) * pow(%v, abs(%%[1]s) - %d) * %v END",
 		stepNaN, stepInfinity, stepRatio, stepZero, 2/(stepRatio+1))
 	if integer {
-		value = "least(greatest(round(" + value + "), " + bounds[0] + "), " + bounds[1] + ")"
+		value = "CASE WHEN %[1]s IS NOT NULL THEN least(greatest(round(" + value + "), " + bounds[0] + "), " + bounds[1] + ") END"
 	}
 	value = "CAST(" + value + " AS " + kind + ")"
 	at := fmt.Sprintf("quantile_disc(%s, %s)%s", step, a.args[1], a.where())

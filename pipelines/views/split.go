@@ -90,8 +90,23 @@ func (p *planner) splitBody(q node, in []with) (kind, error) {
 			return 0, err
 		}
 		from = max(from, k)
+		if name := takesOrder(q[clause]); from == results && name != "" {
+			return 0, blocked(fmt.Sprintf("%s takes rows in the order that a subquery gives them; write the order into the call: %[1]s(x ORDER BY y)", name))
+		}
 	}
 	return from, nil
+}
+
+// takesOrder is the first aggregate whose answer hangs on the order of its rows, and nothing says which; empty: none.
+func takesOrder(v any) (name string) {
+	walk(v, func(n node) bool {
+		a, ok := aggregateCall(n)
+		if plain := a.plain(); ok && name == "" && !a.distinct && (plain == "first" || plain == "last" || bags[plain] == ofRecords) && len(list(sub(n, "order_bys"), "orders")) == 0 {
+			name = a.name
+		}
+		return name == "" && !isQuery(n)
+	})
+	return name
 }
 
 // splitSides is UNION, INTERSECT and EXCEPT.

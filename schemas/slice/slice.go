@@ -65,9 +65,9 @@ type Slice struct {
 	TopicID    string
 	Partition  int32
 	From, To   int64
-	Records    int64  // accepted
-	Rejects    int64  // refused
-	Tier       uint8  // how often it was folded
+	Records    int64 // accepted
+	Rejects    int64 // refused
+	Tier       uint8 // how often it was folded
 	Withheld   Withheld
 	Payload    []byte // Arrow IPC stream; after Decode it points into the decoded bytes
 }

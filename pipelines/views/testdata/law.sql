@@ -283,3 +283,7 @@ SELECT g, session(tz, INTERVAL 1 DAY) AS begun, count(*), count(DISTINCT s), med
 SELECT session(_timestamp, INTERVAL 1 MICROSECOND) AS begun, string_agg(s, ''), max(i) FROM t GROUP BY begun;
 -- the one group
 SELECT 1 AS one FROM t GROUP BY ();
+-- counted values of sessions ties
+SELECT g, session(tz, INTERVAL 1 DAY) AS begun, histogram(s), entropy(ut), approx_top_k(s, 2), mode(s) FROM t GROUP BY g, begun;
+-- a quantile of no integers ties
+SELECT approx_quantile(i, 0.5), approx_quantile(i, [0.5]) FROM t WHERE i IS NULL;
