@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -38,7 +39,8 @@ func (q *question) close() {
 	for _, c := range slices.Backward(q.closers) {
 		c()
 	}
-	q.server.engines.giveBack(q.session, q.scratch)
+	q.session.Close()
+	os.RemoveAll(q.scratch)
 }
 
 // attachRows makes the table of a topic's accepted records, with the columns asked for, under names that begin with
