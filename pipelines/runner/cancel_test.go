@@ -8,6 +8,7 @@ import (
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/pipelines/runner"
 )
@@ -41,4 +42,19 @@ func TestCancelledWhileItStarts(t *testing.T) {
 		cancel()
 	}
 	time.Sleep(100 * time.Millisecond) // for the last to panic
+}
+
+// Prism keeps the binaries of all pipelines in one map, which it does not lock.
+func TestSideBySide(t *testing.T) {
+	var together errgroup.Group
+	for range 60 {
+		together.Go(func() error {
+			p, s := beam.NewPipelineWithRoot()
+			beam.ParDo0(s, &restFn{}, beam.Impulse(s))
+			return runner.Run(t.Context(), p, runner.Options{Name: "beside"})
+		})
+	}
+	if err := together.Wait(); err != nil {
+		t.Error(err)
+	}
 }

@@ -43,5 +43,6 @@ func (e *Engine) environment(ctx context.Context) (env *pipepb.Environment, rele
 		release()
 		return nil, nil, err
 	}
+	env.Dependencies = nil // no binary is sent; and prism keeps those of two jobs in one map, which it does not lock
 	return env, release, nil
 }

@@ -3,9 +3,7 @@ package runner
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -27,11 +25,6 @@ func submit(ctx context.Context, client jobpb.JobServiceClient, p *beam.Pipeline
 	if err != nil {
 		return "", fmt.Errorf("marshal: %w", err)
 	}
-	binary, err := emptyBinary(proto)
-	if err != nil {
-		return "", err
-	}
-	defer os.Remove(binary)
 	options, err := o.pipelineOptions()
 	if err != nil {
 		return "", err
@@ -40,7 +33,7 @@ func submit(ctx context.Context, client jobpb.JobServiceClient, p *beam.Pipeline
 	if err != nil {
 		return "", fmt.Errorf("prepare: %w", err)
 	}
-	token, err := stage(ctx, prepared, binary)
+	token, err := stage(ctx, prepared)
 	if err != nil {
 		return "", fmt.Errorf("stage: %w", err)
 	}
@@ -55,14 +48,15 @@ func submit(ctx context.Context, client jobpb.JobServiceClient, p *beam.Pipeline
 	return started.JobId, nil
 }
 
-// stage sends the binary. Beam's own goes on for ten seconds after ctx has ended.
-func stage(ctx context.Context, prepared *jobpb.PrepareJobResponse, binary string) (token string, err error) {
+// stage tells the engine that there is nothing to send: workers are millrace processes. Beam's own goes on for ten seconds after
+// ctx has ended.
+func stage(ctx context.Context, prepared *jobpb.PrepareJobResponse) (token string, err error) {
 	staged := make(chan struct{})
 	var got string
 	var failed error
 	go func() {
 		defer close(staged)
-		got, failed = runnerlib.Stage(ctx, prepared.GetPreparationId(), prepared.GetArtifactStagingEndpoint().GetUrl(), binary, prepared.GetStagingSessionToken())
+		got, failed = runnerlib.Stage(ctx, prepared.GetPreparationId(), prepared.GetArtifactStagingEndpoint().GetUrl(), "", prepared.GetStagingSessionToken())
 	}()
 	select {
 	case <-staged:
@@ -83,16 +77,4 @@ func (o *Options) pipelineOptions() (*structpb.Struct, error) {
 		all[option(name)] = value
 	}
 	return structpb.NewStruct(all)
-}
-
-// emptyBinary is the worker binary a job must name: workers are millrace processes, so nothing needs to be sent.
-func emptyBinary(proto *pipepb.Pipeline) (string, error) {
-	f, err := os.CreateTemp("", "millrace-worker-*")
-	if err != nil {
-		return "", err
-	}
-	if err := errors.Join(f.Close(), runnerlib.UpdateGoEnvironmentWorker(f.Name(), proto)); err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
-	}
-	return f.Name(), nil
 }
