@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -39,8 +38,7 @@ func (q *question) close() {
 	for _, c := range slices.Backward(q.closers) {
 		c()
 	}
-	q.session.Close()
-	os.RemoveAll(q.scratch)
+	q.server.engines.giveBack(q.session, q.scratch)
 }
 
 // attachRows makes the table of a topic's accepted records, with the columns asked for, under names that begin with

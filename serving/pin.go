@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
 )
@@ -35,7 +34,7 @@ func (q *question) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*
 		return nil, fmt.Errorf("pin %s: %w", topic.Name, err)
 	}
 	p := &pinned{topic: topic, id: info.ID, root: manifest.Root(topic.Name, info.ID, topic.Hash()), from: start, to: end}
-	if p.manifest, err = dataset.Newest(ctx, s.store, p.root); err != nil {
+	if p.manifest, err = s.known.Newest(ctx, s.store, p.root); err != nil {
 		return nil, fmt.Errorf("pin %s: %w", topic.Name, err)
 	}
 	if asOf != nil {

@@ -96,9 +96,7 @@ func (s *Server) begin(ctx context.Context, defs *Definitions) (*question, error
 	if err != nil {
 		return nil, &schemas.Problem{Kind: schemas.Environment, Message: "make a scratch folder", Err: err, Hint: "free some space or set TMPDIR to a folder that can be written"}
 	}
-	limits := s.opts.Limits
-	limits.TempDir = scratch
-	session, err := kernel.OpenSession(ctx, limits)
+	session, err := s.engines.take(ctx, scratch)
 	if err != nil {
 		os.RemoveAll(scratch)
 		return nil, err
@@ -110,12 +108,12 @@ func (q *question) prepare(ctx context.Context, parsed *views.Query, asOf *AsOf)
 	if err := q.pinAll(ctx, parsed.Tables, asOf); err != nil {
 		return err
 	}
-	for _, schema := range []views.TableKind{views.RejectsTable, views.BatchTable, views.SpeedTable} {
-		if err := q.session.Exec(ctx, "CREATE SCHEMA "+string(schema)); err != nil {
-			return err
-		}
-	}
 	for _, t := range parsed.Tables {
+		if t.Schema != "" {
+			if err := q.session.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+t.Schema); err != nil {
+				return err
+			}
+		}
 		if err := q.attach(ctx, t); err != nil {
 			return failing(t.Name, q.damaged(err))
 		}

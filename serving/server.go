@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/store"
@@ -27,6 +28,7 @@ type Options struct {
 	FetchBytes  int           // of one read from the log; 0 is the log's default
 	Scratch     string        // a folder for spilling and for answers written to files; empty: the system's
 	SliceBytes  int64         // of slices' rows that are kept in memory for the next question
+	Spare       int           // engines that are kept open for questions to come
 }
 
 // Server answers questions. Safe for concurrent use.
@@ -35,13 +37,18 @@ type Server struct {
 	store   store.Store
 	opts    Options
 	slices  *sliceCache
+	engines *sessions
+	known   dataset.Known
 	schemas sync.Map // definition -> *arrow.Schema of the view's state rows
 }
 
 // New returns a Server. The caller closes it when no question is asked any more and every answer is closed.
 func New(o Options) *Server {
-	return &Server{log: o.Log, store: o.Store, opts: o, slices: &sliceCache{log: o.Log, limit: o.SliceBytes, topics: map[string]*topicSlices{}}}
+	return &Server{log: o.Log, store: o.Store, opts: o, engines: newSessions(o.Limits, o.Spare), slices: &sliceCache{log: o.Log, limit: o.SliceBytes, topics: map[string]*topicSlices{}}}
 }
 
 // Close gives free what the server holds.
-func (s *Server) Close() { s.slices.close() }
+func (s *Server) Close() {
+	s.engines.close()
+	s.slices.close()
+}

@@ -46,7 +46,7 @@ func (a *app) newHTTP(l *live) http.Handler {
 	return httpapi.New(httpapi.Options{
 		Topics:   l.topics,
 		Appender: gateway{l.producer},
-		Querier:  questions{l.base.serve(l.definitions), l},
+		Querier:  questions{l.base.server, l},
 		Status:   func(ctx context.Context) (any, error) { return look(ctx) },
 		Positions: func(ctx context.Context) ([]httpapi.Position, error) {
 			s, err := look(ctx)

@@ -38,7 +38,12 @@ func (a *app) live(e *engine) (*live, error) {
 		return nil, err
 	}
 	e.producer = producer
-	return &live{app: a, dir: a.dir, base: e, producer: producer}, nil
+	l := &live{app: a, dir: a.dir, base: e, producer: producer}
+	e.server.Close()
+	o := e.questions(l.definitions)
+	o.Spare, o.SliceBytes = spareEngines, sliceBytes
+	e.server = serving.New(o)
+	return l, nil
 }
 
 // read is the project and the stamp of its files. Errors: a Problem of kind Environment if there is none any more.

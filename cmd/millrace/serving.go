@@ -88,15 +88,21 @@ func (e *engine) open(ctx context.Context, a *app, p *project.Project) (err erro
 	if err := e.prepare(ctx, p); err != nil {
 		return err
 	}
-	e.server = e.serve(func(context.Context) (*serving.Definitions, error) { return e.catalog.definitions(), nil })
+	e.server = serving.New(e.questions(func(context.Context) (*serving.Definitions, error) { return e.catalog.definitions(), nil }))
 	return nil
 }
 
-// serve is a serving layer that takes its definitions from a function.
-func (e *engine) serve(definitions func(context.Context) (*serving.Definitions, error)) *serving.Server {
-	return serving.New(serving.Options{Log: e.log, Store: e.store, Compiler: e.compiler, Limits: kernel.Limits{Memory: e.session.project.Config.Memory},
-		Scratch: e.scratch, Definitions: definitions})
+// questions are a serving layer's options, which takes its definitions from a function.
+func (e *engine) questions(definitions func(context.Context) (*serving.Definitions, error)) serving.Options {
+	return serving.Options{Log: e.log, Store: e.store, Compiler: e.compiler, Limits: kernel.Limits{Memory: e.session.project.Config.Memory},
+		Scratch: e.scratch, Definitions: definitions}
 }
+
+// What a process that answers for long keeps ready for the next question.
+const (
+	spareEngines = 1
+	sliceBytes   = 64 << 20
+)
 
 // prepare makes the topics that the broker does not have yet, with a producer of its own.
 func (e *engine) prepare(ctx context.Context, p *project.Project) error {
@@ -122,6 +128,9 @@ func prepare(ctx context.Context, producer *ingest.Producer, p *project.Project)
 func (e *engine) Close() {
 	if e.producer != nil {
 		e.producer.Close()
+	}
+	if e.server != nil {
+		e.server.Close()
 	}
 	if e.compiler != nil {
 		e.compiler.Close()

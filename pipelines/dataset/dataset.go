@@ -6,11 +6,60 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
 )
+
+// Known finds the newest manifests of datasets again and again: it reads only those that were not there the last time. The
+// zero value is ready. Safe for concurrent use.
+type Known struct {
+	mu sync.Mutex
+	of map[string]*manifest.Manifest // by root
+}
+
+// Newest is what the function of that name gives. Ownership: it is shared; nobody changes it.
+func (k *Known) Newest(ctx context.Context, s store.Store, root string) (*manifest.Manifest, error) {
+	k.mu.Lock()
+	before := k.of[root]
+	k.mu.Unlock()
+	m := following(ctx, s, root, before)
+	if m == nil {
+		var err error
+		if m, err = Newest(ctx, s, root); m == nil || err != nil {
+			return nil, err
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.of == nil {
+		k.of = map[string]*manifest.Manifest{}
+	}
+	k.of[root] = m
+	return m, nil
+}
+
+// following is the last of the manifests that follow on m; nil: whoever wants to know must look at all of them.
+func following(ctx context.Context, s store.Store, root string, m *manifest.Manifest) *manifest.Manifest {
+	if m == nil {
+		return nil
+	}
+	if _, err := s.Local(ctx, root+manifest.Name(m.Sequence)); err != nil {
+		return nil
+	}
+	for {
+		next, err := Read(ctx, s, root, root+manifest.Name(m.Sequence+1))
+		if errors.Is(err, store.ErrNotExist) {
+			return m
+		}
+		if err != nil {
+			return nil
+		}
+		m = next
+	}
+}
 
 // Newest is the manifest with the highest sequence number, nil if there is none. A manifest that cannot be read is an
 // error, never passed over: an older one would answer as if its successor had not been.

@@ -41,6 +41,13 @@ type Table struct {
 	// Columns are those the query may read, in declared order: one too many at times, never one too few. Of a topic
 	// never none.
 	Columns []string
+	Equals  []Equal // what the query demands of every row of the table that counts; others need not be there
+}
+
+// Equal is a condition: a column equals a constant.
+type Equal struct {
+	Column string // as declared
+	Value  string // SQL
 }
 
 // Query is an ad-hoc SELECT that may run: it reads Tables under their names and nothing else.
@@ -237,6 +244,9 @@ func (a *adhoc) describe() (*Query, error) {
 			cols = []string{"_partition"}
 		}
 		a.tables[i].Columns = cols
+	}
+	if err := a.equals(); err != nil {
+		return nil, err
 	}
 	q.Tables = a.tables
 	if q.SQL, err = a.c.print(a.query); err != nil {
