@@ -27,6 +27,7 @@ type Input struct {
 	Views      []*views.View // the merged ones of the topic
 	References map[string]*views.Reference
 	Memory     string // DuckDB's limit
+	Scratch    string // folder for what it spills, if the machine has it; else the system's
 	Engine     runner.Engine
 	Savepoint  string       // of Flink, that the pipeline goes on from; empty: it begins where the slices end
 	Logger     *slog.Logger // hears of a pipeline that failed and is started again

@@ -169,7 +169,7 @@ func (in *Input) bounded(ctx context.Context, ranges []schemas.Range) ([]schemas
 // build is the pipeline: Read -> Slice and Publish -> count.
 func (in *Input) build(s beam.Scope, topicID string, ranges []schemas.Range) error {
 	kernel := spec(in)
-	work, err := json.Marshal(work{Config: in.Log.Config(), Spec: kernel, TopicID: topicID, Build: in.Engine.Build()})
+	work, err := json.Marshal(work{Config: in.Log.Config(), Spec: kernel, TopicID: topicID, Scratch: in.Scratch, Build: in.Engine.Build()})
 	if err != nil {
 		return fmt.Errorf("slices of %s: %w", in.Topic.Name, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 
@@ -13,8 +14,10 @@ import (
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/runner"
+	"github.com/millrace/millrace/pipelines/scratch"
 	"github.com/millrace/millrace/pipelines/slicelog"
 	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/slice"
 )
 
@@ -49,6 +52,7 @@ type work struct {
 	Config  kafkalog.Config
 	Spec    kernel.Spec
 	TopicID string
+	Scratch string // folder for what the kernel spills
 	Build   string // of the binary that made the pipeline
 }
 
@@ -61,6 +65,7 @@ type sliceFn struct {
 	mu     sync.Mutex // held while a method runs, for the worker may end meanwhile
 	ended  bool
 	log    *kafkalog.Log
+	spill  *scratch.Folder
 	kernel *kernel.Kernel
 	open   map[int32]*Published // what the kernel has of each partition and is not published
 	failed []kernel.Partial     // of views whose SQL fails on what is flushed
@@ -89,7 +94,12 @@ func (fn *sliceFn) setup(ctx context.Context) (err error) {
 	fn.work.Spec.Skip = func(v *views.View, partition int32, _ error) {
 		fn.failed = append(fn.failed, kernel.Partial{View: v, Partition: partition})
 	}
+	if fn.spill, err = spill(fn.work.Scratch); err != nil {
+		return errors.Join(err, fn.log.Close())
+	}
+	fn.work.Spec.Limits.TempDir = fn.spill.Path
 	if fn.kernel, err = kernel.New(ctx, fn.work.Spec); err != nil {
+		fn.spill.Close()
 		return errors.Join(err, fn.log.Close())
 	}
 	context.AfterFunc(ctx, fn.end)
@@ -103,6 +113,7 @@ func (fn *sliceFn) end() {
 	defer fn.mu.Unlock()
 	fn.ended = true
 	fn.kernel.Close()
+	fn.spill.Close()
 	fn.log.Close()
 }
 
@@ -285,6 +296,18 @@ func publish(ctx context.Context, log *kafkalog.Log, topic string, made []named)
 
 func message(n named) kafkalog.Message {
 	return kafkalog.Message{Partition: n.Partition, Key: []byte(n.view), Value: slice.Encode(&n.Slice)}
+}
+
+// spill makes a folder for what an engine has no memory for.
+func spill(parent string) (*scratch.Folder, error) {
+	if _, err := os.Stat(parent); err != nil {
+		parent = "" // it is of another machine
+	}
+	f, err := scratch.New(parent, "millrace-slice-")
+	if err != nil {
+		return nil, &schemas.Problem{Kind: schemas.Environment, Message: "make a scratch folder", Err: err, Hint: "free some space or set TMPDIR to a folder that can be written"}
+	}
+	return f, nil
 }
 
 // spec is the kernel of the topic's views.

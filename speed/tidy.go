@@ -9,6 +9,7 @@ import (
 
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/scratch"
 	"github.com/millrace/millrace/pipelines/slicelog"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
@@ -35,6 +36,7 @@ type tidier struct {
 	topicID string
 	slices  *slicelog.Follower
 	folder  *kernel.Folder // nil until something is folded
+	spill   *scratch.Folder
 	below   schemas.Frontier
 	looked  time.Time
 	tried   map[string]bool // folds that came to nothing since then
@@ -64,6 +66,9 @@ func newTidier(in *Input, topicID string) *tidier {
 func (t *tidier) close() {
 	if t.folder != nil {
 		t.folder.Close()
+	}
+	if t.spill != nil {
+		t.spill.Close()
 	}
 }
 
@@ -206,6 +211,19 @@ func (t *tidier) replace(ctx context.Context, all []run) (published bool, err er
 	return len(refused) < len(made), err
 }
 
+// open opens the folder if it is not yet.
+func (t *tidier) open(ctx context.Context) (err error) {
+	if t.spill == nil {
+		if t.spill, err = spill(t.in.Scratch); err != nil {
+			return err
+		}
+	}
+	if t.folder == nil {
+		t.folder, err = kernel.NewFolder(ctx, kernel.Limits{Memory: t.in.Memory, TempDir: t.spill.Path})
+	}
+	return err
+}
+
 // merge folds a run into one slice; nil: one of its parts is gone or cannot be read, their merge fails, or is too large.
 func (t *tidier) merge(ctx context.Context, r run) (*slice.Slice, error) {
 	out := r.parts[0].Slice
@@ -217,11 +235,8 @@ func (t *tidier) merge(ctx context.Context, r run) (*slice.Slice, error) {
 	if out.Withheld != slice.Given {
 		return &out, nil
 	}
-	if t.folder == nil {
-		var err error
-		if t.folder, err = kernel.NewFolder(ctx, spec(t.in).Limits); err != nil {
-			return nil, err
-		}
+	if err := t.open(ctx); err != nil {
+		return nil, err
 	}
 	schema, err := t.folder.Schema(ctx, r.view)
 	if err != nil {

@@ -220,3 +220,29 @@ func TestASliceThatIsTooLargeForTheBroker(t *testing.T) {
 		t.Errorf("on the topic is %s", got)
 	}
 }
+
+// State that is larger than the engine's memory is spilled, and the slice of it is withheld.
+func TestStateLargerThanMemory(t *testing.T) {
+	r := newRig(t)
+	r.Memory, r.Scratch = "64MiB", t.TempDir()
+	for i := range 300_000 {
+		r.producer.Produce(t.Context(), &kgo.Record{Value: fmt.Appendf(nil, `{"k":"%0250d","n":%d}`, i, i)}, func(_ *kgo.Record, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if err := r.producer.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p, err := r.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Lag != 0 || p.Withheld["counts"] != 300_000 || p.Withheld["parts"] != 0 {
+		t.Errorf("%+v", p)
+	}
+}

@@ -101,13 +101,8 @@ func (a *app) printCycle(topic string, r *batch.Report) {
 	}
 }
 
-// cycle is the batch layer's input for a topic. On a cluster its scratch is the system's temporary folder wherever a range
-// is built, which need not be this machine.
+// cycle is the batch layer's input for a topic.
 func (e *engine) cycle(a *app, topic string) *batch.Input {
-	scratch := ""
-	if e.session.project.Config.Embedded() {
-		scratch = e.scratch
-	}
 	return &batch.Input{Log: e.log, Store: e.store, Topic: e.session.project.Topics[topic], Views: e.merged(topic), References: e.catalog.References,
-		Memory: e.session.project.Config.Memory, Engine: e.batchOn, Keep: e.session.project.Config.Batch.Keep, Scratch: scratch, Logger: a.logger()}
+		Memory: e.session.project.Config.Memory, Engine: e.batchOn, Keep: e.session.project.Config.Batch.Keep, Scratch: e.workScratch(), Logger: a.logger()}
 }

@@ -92,6 +92,15 @@ func (e *engine) open(ctx context.Context, a *app, p *project.Project) (err erro
 	return nil
 }
 
+// workScratch is the folder for temporary files of pipelines: on a cluster the system's wherever they run, which need not be
+// this machine.
+func (e *engine) workScratch() string {
+	if e.session.project.Config.Embedded() {
+		return e.scratch
+	}
+	return ""
+}
+
 // questions are a serving layer's options, which takes its definitions from a function.
 func (e *engine) questions(definitions func(context.Context) (*serving.Definitions, error)) serving.Options {
 	return serving.Options{Log: e.log, Store: e.store, Compiler: e.compiler, Limits: kernel.Limits{Memory: e.session.project.Config.Memory},

@@ -119,7 +119,7 @@ func (e *engine) merged(topic string) []*views.View {
 // slicing is the speed layer's input for a topic.
 func (e *engine) slicing(a *app, topic string) *speed.Input {
 	return &speed.Input{Log: e.log, Store: e.store, Topic: e.session.project.Topics[topic], Views: e.merged(topic), References: e.catalog.References,
-		Memory: e.session.project.Config.Memory, Engine: e.speedOn, Savepoint: e.savepoint, Logger: a.logger()}
+		Memory: e.session.project.Config.Memory, Scratch: e.workScratch(), Engine: e.speedOn, Savepoint: e.savepoint, Logger: a.logger()}
 }
 
 // lookEvery is how often the project's files are looked at for changes.
