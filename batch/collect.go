@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/store"
-	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
 )
 
@@ -18,8 +16,9 @@ import (
 type Collected struct {
 	Retired int   // definitions found to be gone
 	Dropped int   // definitions whose partials have left the manifest
-	Files   int   // that were removed
-	Bytes   int64 // of them
+	Files   int   // of them that were removed
+	Bytes   int64 // of those files
+	Parts   int   // of folds that were removed
 
 	Manifest int64 // the newest then; 0: there is none
 }
@@ -27,8 +26,8 @@ type Collected struct {
 // Collect lets go of what no view has any more. A definition of partials that none of the Views has is noted in the
 // manifest; after Keep its partials leave the manifest, and after Keep again their files leave the store: a question that
 // pinned a manifest before may be reading them. A view that gets its definition back in time has its partials, else they
-// are made anew. It may run beside everything else: every step is an amendment of the newest manifest, and a file that is
-// younger than Keep, which someone is about to name, stays.
+// are made anew. Parts of folds go that need much room: see spend. It may run beside everything else: every step is an
+// amendment of the newest manifest, and a file that is younger than Keep, which someone is about to name, stays.
 //
 // Views must be all merged views of the topic. Errors: the store's; what was done before one stays done.
 func (in *Input) Collect(ctx context.Context, now time.Time) (Collected, error) {
@@ -54,13 +53,18 @@ func (in *Input) Collect(ctx context.Context, now time.Time) (Collected, error) 
 			return out, fmt.Errorf("collect %s: %w", in.Topic.Name, err)
 		}
 	}
+	spent, err := in.spend(ctx, root, m, now, &out)
+	if err != nil {
+		return out, fmt.Errorf("collect %s: %w", in.Topic.Name, err)
+	}
 	if err := in.amend(ctx, root, "", 0, func(m *manifest.Manifest) (*manifest.Manifest, error) {
 		if m == nil {
 			return nil, nil
 		}
 		out.Retired, out.Dropped, out.Manifest = 0, 0, m.Sequence
 		next := after(m, "")
-		if !in.retire(next, now, removed, &out) {
+		marked := markSpent(next, spent)
+		if !in.retire(next, now, removed, &out) && !marked {
 			return nil, nil
 		}
 		out.Manifest = next.Sequence
@@ -117,21 +121,14 @@ func (in *Input) removeFolder(ctx context.Context, folder string, now time.Time,
 	}
 	empty = true
 	for _, f := range files {
-		path, err := in.Store.Local(ctx, f.Name)
+		at, err := in.modified(ctx, f.Name)
 		if errors.Is(err, store.ErrNotExist) { // another process collects too
 			continue
 		}
-		var info os.FileInfo
-		if err == nil {
-			info, err = os.Stat(path)
-		}
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
 		if err != nil {
-			return false, &schemas.Problem{Kind: schemas.Environment, Message: "look at " + f.Name, Err: err, Hint: "check the store's folder"}
+			return false, err
 		}
-		if now.Sub(info.ModTime()) < in.Keep {
+		if now.Sub(at) < in.Keep {
 			empty = false
 			continue
 		}

@@ -240,3 +240,49 @@ func TestAFoldThatFails(t *testing.T) {
 	}
 	b.clean(t)
 }
+
+// Parts of folds that are not clearly smaller than their data files go when the fold is older than Keep, those of a view
+// with few rows stay; a fold is looked at once. What is left is whole, and folds go on.
+func TestLargePartsAreSpent(t *testing.T) {
+	b := newBed(t, mixedTopic, map[string]string{"each": "SELECT n, k, x, h, count(*) AS c FROM events GROUP BY ALL", "whole": "SELECT count(*) AS c FROM events"})
+	b.FoldAt, b.Keep = 2, time.Hour
+	b.cycles(t, 4, 3000)
+	for range 2 {
+		_, err := b.Cycle(t.Context())
+		must(t, err)
+	}
+	files := func(view string) (n int) {
+		for name := range b.files(t) {
+			if strings.Contains(name, "partials/"+view+"-") {
+				n++
+			}
+		}
+		return n
+	}
+	if files("each") != 7 || files("whole") != 7 {
+		t.Fatalf("%d and %d files", files("each"), files("whole"))
+	}
+	now := time.Now()
+	if c := b.collect(t, now.Add(59*time.Minute)); c.Parts != 0 {
+		t.Errorf("within the hour: %+v", c)
+	}
+	if c := b.collect(t, now.Add(61*time.Minute)); c.Parts != 6 || files("each") != 1 || files("whole") != 7 {
+		t.Errorf("after an hour: %+v; %d and %d files", c, files("each"), files("whole"))
+	}
+	before := b.newest(t).Sequence
+	if c := b.collect(t, now.Add(100*time.Hour)); c.Parts != 0 || c.Manifest != before {
+		t.Errorf("later: %+v", c)
+	}
+	b.cycles(t, 4, 3000)
+	for range 3 {
+		_, err := b.Cycle(t.Context())
+		must(t, err)
+	}
+	if got := fmt.Sprint(of(b.newest(t), "each")); got != "[3@[0,24000)]" {
+		t.Errorf("named are %s", got)
+	}
+	// The cycles' records are the same, so that of four of them a quarter is left: those two partials are small enough.
+	if c := b.collect(t, now.Add(101*time.Hour)); c.Parts != 6 || files("each") != 3 || files("whole") != 15 {
+		t.Errorf("after more folds: %+v; %d and %d files", c, files("each"), files("whole"))
+	}
+}

@@ -104,6 +104,9 @@ func (a *app) collect(ctx context.Context, in *batch.Input, r *batch.Report) err
 	if c.Files > 0 {
 		a.note("%s: %s of partials that no view has any more removed, %s", in.Topic.Name, count(c.Files, "file"), size(c.Bytes))
 	}
+	if c.Parts > 0 {
+		a.note("%s: %s of folded partials removed", in.Topic.Name, count(c.Parts, "large part"))
+	}
 	if r != nil {
 		r.Manifest = max(r.Manifest, c.Manifest)
 	}

@@ -35,8 +35,8 @@
 //
 // A partial of tier 0 is made of records, one of tier n+1 of adjacent ones of tier n, which the manifest then does not name
 // any more. Its Parquet file names them: the footer's key-value metadata has under PartsKey their entries as they were in
-// the manifest, a JSON array in order of ranges. They stay in the store as long as nobody removes them; one that is there
-// is as its entry says.
+// the manifest, a JSON array in order of ranges. They stay in the store, but for those that need much room; one that is
+// there is as its entry says.
 package manifest
 
 import (
@@ -123,7 +123,8 @@ type Partial struct {
 	Partition  int32  `json:"partition"`
 	From       int64  `json:"from"`
 	To         int64  `json:"to"`
-	Tier       int    `json:"tier,omitempty"` // how often it was folded
+	Tier       int    `json:"tier,omitempty"`  // how often it was folded
+	Spent      bool   `json:"spent,omitempty"` // its parts that need much room have been removed
 	Rows       int64  `json:"rows"`
 	Bytes      int64  `json:"bytes"`
 	CRC32C     string `json:"crc32c"`
