@@ -133,7 +133,7 @@ func (in *Input) keepTidy(ctx context.Context, topicID string) {
 	t := newTidier(in, topicID)
 	defer t.close()
 	every(ctx, tidyEvery, func() {
-		if err := t.tidy(ctx); err != nil && ctx.Err() == nil {
+		if err := t.tidy(ctx, time.Now().Add(-partsStay)); err != nil && ctx.Err() == nil {
 			in.Logger.WarnContext(ctx, "slices are not folded, and old ones stay in the log", "topic", in.Topic.Name, "error", err)
 		}
 	})

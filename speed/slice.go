@@ -42,7 +42,7 @@ type Published struct {
 	Withheld         int   // those
 }
 
-// limit is how many bytes a slice's rows may take.
+// limit is how many bytes a slice's rows may take on the log.
 func (p *Published) limit() int64 {
 	return min(max(p.Bytes/clearlySmaller, smallBytes), maxRows)
 }

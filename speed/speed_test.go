@@ -249,6 +249,20 @@ func TestPlanBeginsAtTheFirstGapOfAnyView(t *testing.T) {
 	}
 }
 
+// commit makes a manifest that covers every partition up to an offset.
+func (r *rig) commit(t *testing.T, to int64) {
+	t.Helper()
+	m := &manifest.Manifest{Topic: "t", TopicID: r.topicID, Schema: r.Topic.Hash(), Sequence: 1, Start: schemas.Frontier{}, Frontier: schemas.Frontier{}, Partials: []manifest.Partial{}}
+	for p := range int32(partitions) {
+		m.Frontier[p] = to
+		f := manifest.File{Partition: p, To: to}
+		m.Files, m.Rejects = append(m.Files, f), append(m.Rejects, f)
+	}
+	if err := dataset.Commit(t.Context(), r.Store, manifest.Root("t", r.topicID, r.Topic.Hash()), m); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Slices below the frontier are dropped, those above it stay, and a later CatchUp goes on as if nothing had been.
 func TestTrimDropsWhatACycleCovers(t *testing.T) {
 	r := newRig(t)
@@ -258,15 +272,7 @@ func TestTrimDropsWhatACycleCovers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m := &manifest.Manifest{Topic: "t", TopicID: r.topicID, Schema: r.Topic.Hash(), Sequence: 1, Start: schemas.Frontier{}, Frontier: schemas.Frontier{}, Partials: []manifest.Partial{}}
-	for p := range int32(partitions) {
-		m.Frontier[p] = 200
-		f := manifest.File{Partition: p, To: 200}
-		m.Files, m.Rejects = append(m.Files, f), append(m.Rejects, f)
-	}
-	if err := dataset.Commit(t.Context(), r.Store, manifest.Root("t", r.topicID, r.Topic.Hash()), m); err != nil {
-		t.Fatal(err)
-	}
+	r.commit(t, 200)
 	if err := r.Tidy(t.Context()); err != nil {
 		t.Fatal(err)
 	}

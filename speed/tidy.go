@@ -3,6 +3,7 @@ package speed
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -24,8 +25,9 @@ const (
 	foldBytes = 64 << 20
 )
 
-// frontierEvery is how often the batch layer's frontier is looked at, which moves with cycles.
-const frontierEvery = 30 * time.Second
+// partsStay is how long slices stay that were folded: the frontier of a cycle that is being built may come to lie within the
+// fold, which is of no use then.
+const partsStay = 2 * time.Minute
 
 // tidier keeps the slices' topic short, so that a question reads few slices however many were published: it folds those
 // that lie side by side, publishes what comes of them, and drops from the topic's beginning what is below the batch layer's
@@ -37,19 +39,14 @@ type tidier struct {
 	slices  *slicelog.Follower
 	folder  *kernel.Folder // nil until something is folded
 	spill   *scratch.Folder
-	below   schemas.Frontier
-	looked  time.Time
-	tried   map[string]bool // folds that came to nothing since then
+	known   dataset.Known
+	stuck   map[*slicelog.Entry]bool // whose fold came to nothing: they are left alone
 }
 
 // run is slices of a view that are to be folded.
 type run struct {
 	view  *views.View
 	parts []*slicelog.Entry
-}
-
-func (r run) String() string {
-	return fmt.Sprint(r.view.Definition, r.parts[0].Range(), r.parts[len(r.parts)-1].Range())
 }
 
 func (r run) bytes() (n int) {
@@ -60,7 +57,7 @@ func (r run) bytes() (n int) {
 }
 
 func newTidier(in *Input, topicID string) *tidier {
-	return &tidier{in: in, topicID: topicID, slices: slicelog.Follow(in.Log, in.Topic.Name, topicID, nil), tried: map[string]bool{}}
+	return &tidier{in: in, topicID: topicID, slices: slicelog.Follow(in.Log, in.Topic.Name, topicID, nil), stuck: map[*slicelog.Entry]bool{}}
 }
 
 func (t *tidier) close() {
@@ -80,41 +77,29 @@ func (in *Input) Tidy(ctx context.Context) error {
 	}
 	t := newTidier(in, info.ID)
 	defer t.close()
-	return t.tidy(ctx)
+	return t.tidy(ctx, time.Time{})
 }
 
-func (t *tidier) tidy(ctx context.Context) error {
-	err := t.look(ctx)
+// tidy folds and drops; parts of folds stay if they were published after a moment, zero: none does.
+func (t *tidier) tidy(ctx context.Context, after time.Time) error {
+	m, err := t.known.Newest(ctx, t.in.Store, manifest.Root(t.in.Topic.Name, t.topicID, t.in.Topic.Hash()))
+	below := schemas.Frontier{}
+	if m != nil {
+		below = m.Frontier
+	}
 	for again := err == nil; again; {
-		if err = t.slices.Read(ctx, t.below, nil); err != nil {
-			break
+		if err = t.slices.Read(ctx, below, nil); err == nil {
+			again, err = t.fold(ctx)
 		}
-		if again, err = t.fold(ctx); err != nil {
-			break
-		}
+		again = again && err == nil
 	}
 	if err == nil {
-		err = t.slices.Drop(ctx)
+		err = t.slices.Drop(ctx, after)
 	}
+	maps.DeleteFunc(t.stuck, func(e *slicelog.Entry, _ bool) bool { return e.Gone })
 	if err != nil {
 		return fmt.Errorf("tidy slices of %s: %w", t.in.Topic.Name, err)
 	}
-	return nil
-}
-
-// look reads the batch layer's frontier.
-func (t *tidier) look(ctx context.Context) error {
-	if time.Since(t.looked) < frontierEvery {
-		return nil
-	}
-	m, err := dataset.Newest(ctx, t.in.Store, manifest.Root(t.in.Topic.Name, t.topicID, t.in.Topic.Hash()))
-	if err != nil {
-		return err
-	}
-	if t.looked = time.Now(); m != nil {
-		t.below = m.Frontier
-	}
-	clear(t.tried)
 	return nil
 }
 
@@ -150,10 +135,10 @@ func (t *tidier) runs(have []*slicelog.Entry) (out []run) {
 		delete(mine, v.Definition) // another view may have the same one
 		for len(chain) > 0 {
 			r := run{view: v, parts: chain[:1]}
-			for n := 1; n < len(chain) && chain[n].From == chain[n-1].To && chain[n].Tier == chain[0].Tier && chain[n].Withheld == chain[0].Withheld && r.bytes() < foldBytes; n++ {
+			for n := 1; n < len(chain) && !t.stuck[chain[0]] && !t.stuck[chain[n]] && chain[n].From == chain[n-1].To && chain[n].Tier == chain[0].Tier && chain[n].Withheld == chain[0].Withheld && r.bytes() < foldBytes; n++ {
 				r.parts = chain[:n+1]
 			}
-			if chain = chain[len(r.parts):]; len(r.parts) >= foldAt && !t.tried[r.String()] {
+			if chain = chain[len(r.parts):]; len(r.parts) >= foldAt {
 				out = append(out, r)
 			}
 		}
@@ -196,7 +181,7 @@ func (t *tidier) replace(ctx context.Context, all []run) (published bool, err er
 			return false, err
 		}
 		if folded == nil {
-			t.tried[r.String()] = true
+			t.leave(r)
 			continue
 		}
 		made, of = append(made, named{r.view.Name, *folded}), append(of, r)
@@ -206,7 +191,7 @@ func (t *tidier) replace(ctx context.Context, all []run) (published bool, err er
 	}
 	refused, err := publish(ctx, t.in.Log, t.in.Topic.Name, made)
 	for _, i := range refused {
-		t.tried[of[i].String()] = true
+		t.leave(of[i])
 	}
 	return len(refused) < len(made), err
 }
@@ -222,6 +207,13 @@ func (t *tidier) open(ctx context.Context) (err error) {
 		t.folder, err = kernel.NewFolder(ctx, kernel.Limits{Memory: t.in.Memory, TempDir: t.spill.Path})
 	}
 	return err
+}
+
+// leave leaves a run's slices alone.
+func (t *tidier) leave(r run) {
+	for _, e := range r.parts {
+		t.stuck[e] = true
+	}
 }
 
 // merge folds a run into one slice; nil: one of its parts is gone or cannot be read, their merge fails, or is too large.
@@ -251,7 +243,7 @@ func (t *tidier) merge(ctx context.Context, r run) (*slice.Slice, error) {
 		}
 		rows = append(rows, more...)
 	}
-	merged, err := t.folder.Fold(ctx, r.view, rows, maxRows)
+	merged, err := t.folder.Fold(ctx, r.view, rows, packed*maxRows)
 	if merged == nil || err != nil {
 		if err != nil && (kernel.OfRecords(err) || kernel.OutOfMemory(err)) {
 			err = nil

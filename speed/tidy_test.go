@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -25,7 +26,7 @@ func (r *rig) topic(t *testing.T, v *views.View) (out []string) {
 		t.Fatal(err)
 	}
 	for _, at := range first.Ranges(end) {
-		if err := slicelog.Each(t.Context(), r.Log, "t", at, func(_ int64, s *slice.Slice) {
+		if err := slicelog.Each(t.Context(), r.Log, "t", at, func(s slicelog.Message) {
 			if s.Definition == v.Definition {
 				out = append(out, fmt.Sprintf("%st%d%s", s.Range(), s.Tier, []string{"", "-", "-"}[s.Withheld]))
 			}
@@ -150,6 +151,54 @@ func TestWhatIsNotFolded(t *testing.T) {
 func (r *rig) end(t *testing.T) schemas.Frontier {
 	t.Helper()
 	_, end, err := r.Log.Offsets(t.Context(), slice.Topic("t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return end
+}
+
+// A cycle that was planned before a fold may end within it. Parts that are young are still there then, and answer for what
+// lies above its frontier; nothing is sliced again.
+func TestAFrontierWithinAFold(t *testing.T) {
+	r := newRig(t)
+	for range 8 {
+		r.publish(t, 10)
+	}
+	d := newTidier(r.Input, r.topicID)
+	defer d.close()
+	for _, frontier := range []int64{0, 50} {
+		if frontier > 0 {
+			r.commit(t, frontier)
+		}
+		if err := d.tidy(t.Context(), time.Now().Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		at := schemas.Frontier{}
+		for p := range int32(partitions) {
+			at[p] = frontier
+		}
+		for _, v := range r.Views {
+			use, gaps, err := slicelog.Chosen(t.Context(), r.Log, "t", r.topicID, at, r.ends(t), v.Definition)
+			if err != nil || len(gaps) > 0 || len(use) != partitions*map[int64]int{0: 1, 50: 3}[frontier] {
+				t.Errorf("%s above %d: %d slices, without one are %v, %v", v.Name, frontier, len(use), gaps, err)
+			}
+		}
+		if p, err := r.Plan(t.Context()); err != nil || p.Lag != 0 {
+			t.Errorf("above %d: %+v, %v", frontier, p, err)
+		}
+	}
+	if err := r.Tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(r.topic(t, r.Views[0])[:3], " "); got != "0@[50,60)t0 0@[60,70)t0 0@[70,80)t0" {
+		t.Errorf("on the topic are first %s", got)
+	}
+}
+
+// ends is where the topic ends.
+func (r *rig) ends(t *testing.T) schemas.Frontier {
+	t.Helper()
+	_, end, err := r.Log.Offsets(t.Context(), "t")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ var allocator = mallocator.NewMallocator()
 // EncodeRows writes state rows as a slice's payload, compressed: rows of several groupings are NULL in most columns.
 func EncodeRows(rows arrow.RecordBatch) ([]byte, error) {
 	var b bytes.Buffer
-	w := ipc.NewWriter(&b, ipc.WithSchema(rows.Schema()), ipc.WithLZ4())
+	w := ipc.NewWriter(&b, ipc.WithSchema(rows.Schema()), ipc.WithLZ4(), ipc.WithCompressConcurrency(1))
 	err := errors.Join(w.Write(rows), w.Close())
 	return b.Bytes(), err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -18,8 +19,9 @@ import (
 
 // Entry is a slice on the slices' topic.
 type Entry struct {
-	Offset int64 // on that topic
-	Size   int   // bytes of its payload
+	Offset int64     // on that topic
+	At     time.Time // when it was appended
+	Size   int       // bytes of its payload
 	slice.Slice
 	Rows []arrow.RecordBatch // its decoded payload, if somebody has put it here; the Follower releases it
 	Bad  bool                // somebody has found that its payload cannot be read
@@ -42,10 +44,10 @@ func Follow(l *kafkalog.Log, topic, topicID string, forget func(*Entry)) *Follow
 	return &Follower{log: l, topic: topic, topicID: topicID, next: schemas.Frontier{}, have: map[int32][]*Entry{}, forget: forget}
 }
 
-// Read reads on to the end of the slices' topic, and leaves out what nobody needs any more: slices that do not reach beyond
-// a frontier, those that a fold of theirs stands for, and those that are not in the log any more. Wanted says whose payload
-// stays in its entry, nil: nobody's. A message that is no slice, is corrupt or of another topic of the name is passed over:
-// it costs its range only, raw records stand in. No slices' topic is no slices.
+// Read reads on to the end of the slices' topic, and leaves out what is of no use any more: slices that do not begin above a
+// frontier, and those that are not in the log any more. Wanted says whose payload stays in its entry, nil: nobody's. A
+// message that is no slice, is corrupt or of another topic of the name is passed over: it costs its range only, raw records
+// stand in. No slices' topic is no slices.
 func (f *Follower) Read(ctx context.Context, below schemas.Frontier, wanted func(*slice.Slice) bool) error {
 	first, end, err := f.log.Offsets(ctx, slice.Topic(f.topic))
 	if errors.Is(err, kafkalog.ErrNoTopic) {
@@ -61,12 +63,12 @@ func (f *Follower) Read(ctx context.Context, below schemas.Frontier, wanted func
 			r.From = first[p]
 			f.leave(p, func(*Entry) bool { return true })
 		}
-		if err := Each(ctx, f.log, f.topic, r, func(offset int64, s *slice.Slice) {
-			if s == nil || s.TopicID != f.topicID || s.Partition != p {
+		if err := Each(ctx, f.log, f.topic, r, func(m Message) {
+			if m.Slice == nil || m.TopicID != f.topicID || m.Partition != p {
 				return
 			}
-			e := &Entry{Offset: offset, Size: len(s.Payload), Slice: *s}
-			if wanted == nil || !wanted(s) {
+			e := &Entry{Offset: m.Offset, At: m.At, Size: len(m.Payload), Slice: *m.Slice}
+			if wanted == nil || !wanted(m.Slice) {
 				e.Payload = nil
 			}
 			f.have[p] = append(f.have[p], e)
@@ -74,24 +76,9 @@ func (f *Follower) Read(ctx context.Context, below schemas.Frontier, wanted func
 			return err
 		}
 		f.next[p] = end[p]
-		f.leave(p, func(e *Entry) bool { return e.Offset < first[p] || e.To <= below[p] })
-		folds := folded(f.have[p])
-		f.leave(p, func(e *Entry) bool {
-			return slices.ContainsFunc(folds[e.Definition], func(fold *Entry) bool { return fold.Tier > e.Tier && fold.Range().Holds(e.Range()) })
-		})
+		f.leave(p, func(e *Entry) bool { return e.Offset < first[p] || e.From < below[p] })
 	}
 	return nil
-}
-
-// folded are the entries that were folded of others, by definition.
-func folded(all []*Entry) map[string][]*Entry {
-	out := map[string][]*Entry{}
-	for _, e := range all {
-		if e.Tier > 0 {
-			out[e.Definition] = append(out[e.Definition], e)
-		}
-	}
-	return out
 }
 
 // leave leaves out entries of a partition.
@@ -137,20 +124,24 @@ func (f *Follower) Load(ctx context.Context, entries []*Entry) error {
 		r.From, r.To = min(r.From, e.Offset), max(r.To, e.Offset+1)
 		at[e.Offset] = e
 	}
-	return Each(ctx, f.log, f.topic, r, func(offset int64, s *slice.Slice) {
-		if e := at[offset]; e != nil && s != nil {
-			e.Payload = slices.Clone(s.Payload) // without what lies around it
+	return Each(ctx, f.log, f.topic, r, func(m Message) {
+		if e := at[m.Offset]; e != nil && m.Slice != nil {
+			e.Payload = slices.Clone(m.Payload) // without what lies around it
 		}
 	})
 }
 
-// Drop deletes the beginning of each partition of the slices' topic up to the first entry. Each keeps its last message.
-func (f *Follower) Drop(ctx context.Context) error {
+// Drop deletes the beginning of each partition of the slices' topic up to the first entry that is needed: one that no fold of
+// its kind stands for, or that was published after a moment, if it is not zero. Each partition keeps its last message.
+func (f *Follower) Drop(ctx context.Context, after time.Time) error {
 	keep := schemas.Frontier{}
 	for p, end := range f.next {
 		at := end - 1
+		folds := folded(f.have[p])
 		for _, e := range f.have[p] {
-			at = min(at, e.Offset)
+			if recent := !after.IsZero() && !e.At.Before(after); recent || !slices.ContainsFunc(folds[e.Definition], func(fold *Entry) bool { return fold.Tier > e.Tier && fold.Range().Holds(e.Range()) }) {
+				at = min(at, e.Offset)
+			}
 		}
 		if at > f.first[p] {
 			keep[p] = at
@@ -160,6 +151,17 @@ func (f *Follower) Drop(ctx context.Context) error {
 		return nil
 	}
 	return f.log.DeleteBefore(ctx, slice.Topic(f.topic), keep)
+}
+
+// folded are the entries that were folded of others, by definition.
+func folded(all []*Entry) map[string][]*Entry {
+	out := map[string][]*Entry{}
+	for _, e := range all {
+		if e.Tier > 0 {
+			out[e.Definition] = append(out[e.Definition], e)
+		}
+	}
+	return out
 }
 
 // Choose picks from entries those that answer for the ranges and gives what is left of the ranges: see frontier.Cover.
@@ -197,10 +199,17 @@ func Chosen(ctx context.Context, l *kafkalog.Log, topic, topicID string, from, t
 	return use, gaps, nil
 }
 
-// Each calls f with each message in a range of the slices' topic and its offset, with nil for one that is no slice. What is
-// not in the log any more is passed over. A slice's payload keeps the memory of the messages around it.
-func Each(ctx context.Context, l *kafkalog.Log, topic string, r schemas.Range, f func(offset int64, s *slice.Slice)) error {
-	reader := l.Read(slice.Topic(topic), r, kafkalog.ReadOptions{})
+// Message is a message on the slices' topic.
+type Message struct {
+	Offset       int64
+	At           time.Time // when it was appended
+	*slice.Slice           // nil: it is none
+}
+
+// Each calls f with each message in a range of the slices' topic. What is not in the log any more is passed over. A slice's
+// payload keeps the memory of the messages around it.
+func Each(ctx context.Context, l *kafkalog.Log, topic string, r schemas.Range, f func(Message)) error {
+	reader := l.Read(slice.Topic(topic), r, kafkalog.ReadOptions{Want: kafkalog.Timestamps})
 	defer reader.Close()
 	for {
 		c, err := reader.Next(ctx)
@@ -220,7 +229,7 @@ func Each(ctx context.Context, l *kafkalog.Log, topic string, r schemas.Range, f
 			if err != nil {
 				s = nil
 			}
-			f(c.Records[i].Offset, s)
+			f(Message{c.Records[i].Offset, c.Records[i].AppendTime(), s})
 		}
 		r.From = c.To
 		c.Release()

@@ -19,7 +19,8 @@
 //	              fails on the records
 //	47      ...   definition, text: the view's definition hash
 //	...     ...   topic id, text
-//	...     rest  payload: an Arrow IPC stream of the view's State columns, to the end of the value; empty if withheld
+//	...     rest  payload: an Arrow IPC stream of the view's State columns, buffers as they are or in LZ4, to the end of the
+//	              value; empty if withheld
 //
 // For example, version 2 of partition 3, offsets [16, 18), two records, definition "d", topic id "t", withheld:
 //
