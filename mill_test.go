@@ -64,6 +64,7 @@ type mill struct {
 	defs     *serving.Definitions
 	cycle    *batch.Input
 	used     serving.Layers // what the answers that were checked were made of, added up
+	found    int            // rows that were asked for by their key
 	fetch    int            // bytes of one read from the log; 0 is the log's default
 }
 
@@ -328,6 +329,9 @@ func (m *mill) check(ctx context.Context, asOf *serving.AsOf) error {
 		if verdict.Differing > 0 {
 			return fmt.Errorf("%s: %d of %d rows differ: %+v", name, verdict.Differing, verdict.Rows, verdict.Examples)
 		}
+		if err := m.checkKeys(ctx, v, asOf); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 		t := verdict.Certificate.Topics[m.topic.Name]
 		var covered int64
 		for _, r := range t.From.Ranges(t.To) {
@@ -339,6 +343,31 @@ func (m *mill) check(ctx context.Context, asOf *serving.AsOf) error {
 		m.used.Raw.Records += l.Raw.Records
 		if n := l.Batch.Records + l.Batch.Rejects + l.Speed.Records + l.Speed.Rejects + l.Raw.Records + l.Raw.Rejects; n != covered || asOf == nil && n != m.sent {
 			return fmt.Errorf("%s: the certificate adds up to %d, covers %d, sent were %d: %+v", name, n, covered, m.sent, t)
+		}
+	}
+	return nil
+}
+
+// checkKeys asks a view for some values of its keys: a question of the view's SELECT alone, whose demands are put on state
+// rows, and one about the view's whole answer.
+func (m *mill) checkKeys(ctx context.Context, v *views.View, asOf *serving.AsOf) error {
+	values := map[string][]string{"VARCHAR": {"'a'", "''", "'ü€😀'", "'a \"quoted\"\n'", "'Anna'", "'big'", "'none, it''s'"}, "INTEGER": {"0", "1", "-3"}, "BIGINT": {"2", "'2'"}}
+	for _, c := range v.Columns {
+		all := values[c.Type]
+		if v.KeyColumns[c.Name] == "" || len(all) == 0 {
+			continue
+		}
+		where := fmt.Sprintf("WHERE %s = %s", schemas.QuoteIdent(c.Name), all[int(m.sent)%len(all)])
+		got, err := rows(ctx, m.server, serving.Request{SQL: fmt.Sprintf("SELECT * FROM %s %s", v.Name, where), AsOf: asOf, Sorted: true})
+		if err != nil {
+			return err
+		}
+		want, err := rows(ctx, m.server, serving.Request{SQL: fmt.Sprintf("SELECT * FROM (SELECT * FROM %s) %s", v.Name, where), AsOf: asOf, Sorted: true})
+		if err != nil {
+			return err
+		}
+		if m.found += len(got); !slices.Equal(got, want) {
+			return fmt.Errorf("%s: %v, the whole view has %v", where, got, want)
 		}
 	}
 	return nil

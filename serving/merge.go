@@ -30,7 +30,7 @@ func (q *question) attach(ctx context.Context, t views.Table) error {
 		return q.session.LoadReferences(ctx, refs)
 	case views.ViewTable, views.BatchTable, views.SpeedTable:
 		v := q.defs.Views[t.Name]
-		answer, err := q.merge(ctx, v, t.Schema, demanded(v, t.Equals))
+		answer, err := q.merge(ctx, v, t.Schema, wantedOf(v, t.Equals))
 		if err != nil {
 			return err
 		}
@@ -42,22 +42,10 @@ func (q *question) attach(ctx context.Context, t views.Table) error {
 	return q.session.Exec(ctx, fmt.Sprintf("CREATE VIEW %s AS SELECT * FROM %s", name, schemas.QuoteIdent(source)))
 }
 
-// demanded is what a question demands of a view's rows as a condition over its state rows. One that the condition fails on
-// stays: whether it is asked for, and fails the question, is the question's to say.
-func demanded(v *views.View, equals []views.Equal) string {
-	var all []string
-	for _, e := range equals {
-		if key, ok := v.KeyColumns[e.Column]; ok {
-			all = append(all, fmt.Sprintf("coalesce(TRY(%s = %s), true)", schemas.QuoteIdent(key), e.Value))
-		}
-	}
-	return strings.Join(all, " AND ")
-}
-
 // merge is the SELECT that answers a view from its partials, or from the rows themselves if it cannot be merged.
-func (q *question) merge(ctx context.Context, v *views.View, half, where string) (string, error) {
+func (q *question) merge(ctx context.Context, v *views.View, half string, want wanted) (string, error) {
 	if v.Class.FromPartials() {
-		state, err := q.attachView(ctx, v, half, where)
+		state, err := q.attachView(ctx, v, half, want)
 		if err != nil {
 			return "", err
 		}

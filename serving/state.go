@@ -17,8 +17,8 @@ import (
 const importBytes = 32 << 20
 
 // attachView makes the table that holds a merged view's state rows over all layers, and returns its name. Part picks
-// the half: "batch", "speed" or "" for all. Where is a condition that the wanted rows fulfil; others need not be there.
-func (q *question) attachView(ctx context.Context, v *views.View, part, where string) (string, error) {
+// the half: "batch", "speed" or "" for all. Rows that are not wanted need not be there.
+func (q *question) attachView(ctx context.Context, v *views.View, part string, want wanted) (string, error) {
 	p := q.pins[v.Topic]
 	name := "millrace." + part + "." + v.Name
 	refs, err := q.references(v.References)
@@ -39,7 +39,7 @@ func (q *question) attachView(ctx context.Context, v *views.View, part, where st
 		case "speed":
 			c.partials, c.history = nil, nil
 		}
-		if whole, err = q.attachSlices(ctx, p, v, name, where, c.slices); err != nil {
+		if whole, err = q.attachSlices(ctx, p, v, name, want, c.slices); err != nil {
 			return "", fmt.Errorf("slices of %s: %w", v.Name, err)
 		}
 	}
@@ -83,7 +83,7 @@ func (q *question) attachView(ctx context.Context, v *views.View, part, where st
 
 // attachSlices brings slices' rows into a table, if there are any. It says no if one of them cannot be read: others must be
 // chosen then.
-func (q *question) attachSlices(ctx context.Context, p *pinned, v *views.View, table, where string, chosen []*slicelog.Entry) (whole bool, err error) {
+func (q *question) attachSlices(ctx context.Context, p *pinned, v *views.View, table string, want wanted, chosen []*slicelog.Entry) (whole bool, err error) {
 	if len(chosen) == 0 {
 		return true, nil
 	}
@@ -100,7 +100,8 @@ func (q *question) attachSlices(ctx context.Context, p *pinned, v *views.View, t
 		if rows, whole, err = q.server.slices.rows(ctx, p, chosen[at:at+n], schema); err != nil || !whole {
 			return false, err
 		}
-		err = q.session.ImportWhere(ctx, table, where, rows...)
+		rows = want.narrow(rows)
+		err = q.session.ImportWhere(ctx, table, want.where, rows...)
 		slicelog.ReleaseRows(rows)
 		at += n
 	}
