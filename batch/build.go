@@ -177,7 +177,7 @@ func (in *Input) fromFiles(ctx context.Context, root string, lack Missing, use f
 	}
 	defer s.close()
 	of, m := []*views.View{lack.View}, newMade()
-	k, err := in.kernel(ctx, s, m, of, nil)
+	k, err := in.with(lack.References).kernel(ctx, s, m, of, nil)
 	if err != nil {
 		return err
 	}

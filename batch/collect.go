@@ -44,16 +44,24 @@ func (in *Input) Collect(ctx context.Context, now time.Time) (Collected, error) 
 	if err != nil || m == nil {
 		return out, err
 	}
+	eras, err := in.eras(ctx, m.Versions, in.Views)
+	if err != nil {
+		return out, fmt.Errorf("collect %s: %w", in.Topic.Name, err)
+	}
+	has := map[string]bool{}
+	for _, v := range viewsOf(eras) {
+		has[v.Definition] = true
+	}
 	removed := map[manifest.Retired]bool{}
 	for _, r := range m.Retired {
-		if r.Dropped == 0 || in.has(r.Definition) || now.Sub(time.UnixMilli(r.Dropped)) < in.Keep {
+		if r.Dropped == 0 || has[r.Definition] || now.Sub(time.UnixMilli(r.Dropped)) < in.Keep {
 			continue
 		}
 		if removed[r], err = in.removeFolder(ctx, root+manifest.Folder(r.View, r.Definition), now, &out); err != nil {
 			return out, fmt.Errorf("collect %s: %w", in.Topic.Name, err)
 		}
 	}
-	spent, err := in.spend(ctx, root, m, now, &out)
+	spent, err := in.spend(ctx, root, m, now, has, &out)
 	if err != nil {
 		return out, fmt.Errorf("collect %s: %w", in.Topic.Name, err)
 	}
@@ -64,7 +72,7 @@ func (in *Input) Collect(ctx context.Context, now time.Time) (Collected, error) 
 		out.Retired, out.Dropped, out.Manifest = 0, 0, m.Sequence
 		next := after(m, "")
 		marked := markSpent(next, spent)
-		if !in.retire(next, now, removed, &out) && !marked {
+		if !in.retire(next, now, has, removed, &out) && !marked {
 			return nil, nil
 		}
 		out.Manifest = next.Sequence
@@ -75,20 +83,10 @@ func (in *Input) Collect(ctx context.Context, now time.Time) (Collected, error) 
 	return out, nil
 }
 
-// has says whether a view has the definition.
-func (in *Input) has(definition string) bool {
-	for _, v := range in.Views {
-		if v.Definition == definition {
-			return true
-		}
-	}
-	return false
-}
-
 // retire brings the retired definitions up to date and says whether anything has changed.
-func (in *Input) retire(m *manifest.Manifest, now time.Time, removed map[manifest.Retired]bool, out *Collected) (changed bool) {
+func (in *Input) retire(m *manifest.Manifest, now time.Time, has map[string]bool, removed map[manifest.Retired]bool, out *Collected) (changed bool) {
 	before := slices.Clone(m.Retired)
-	m.Retired = slices.DeleteFunc(m.Retired, func(r manifest.Retired) bool { return removed[r] || in.has(r.Definition) })
+	m.Retired = slices.DeleteFunc(m.Retired, func(r manifest.Retired) bool { return removed[r] || has[r.Definition] })
 	ms := now.UnixMilli()
 	for i := range m.Retired {
 		if r := &m.Retired[i]; r.Dropped == 0 && now.Sub(time.UnixMilli(r.Since)) >= in.Keep {
@@ -97,7 +95,7 @@ func (in *Input) retire(m *manifest.Manifest, now time.Time, removed map[manifes
 		}
 	}
 	for _, p := range m.Partials {
-		if !in.has(p.Definition) && retiredAt(m, p) < 0 {
+		if !has[p.Definition] && retiredAt(m, p) < 0 {
 			m.Retired = append(m.Retired, manifest.Retired{View: p.View, Definition: p.Definition, Since: ms})
 			out.Retired++
 		}

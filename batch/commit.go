@@ -48,7 +48,7 @@ func (in *Input) Commit(ctx context.Context, p *Plan, results []result) error {
 				next.Partials, changed = append(unfolded(next.Partials, f.Partials), f.Partials...), true
 			}
 		}
-		if !changed {
+		if fresh := comeIntoForce(next, p.Fresh); !changed && !fresh {
 			return nil, late(m)
 		}
 		sortManifest(next)
@@ -65,7 +65,7 @@ func (in *Input) Commit(ctx context.Context, p *Plan, results []result) error {
 func (in *Input) follow(p *Plan, m *manifest.Manifest, moves bool) (*manifest.Manifest, error) {
 	if m == nil {
 		return &manifest.Manifest{Topic: in.Topic.Name, TopicID: p.TopicID, Schema: in.Topic.Hash(), Sequence: 1, Start: p.Start, Frontier: p.To, Cycle: p.Cycle,
-			Files: []manifest.File{}, Rejects: []manifest.File{}, Partials: []manifest.Partial{}}, nil
+			Files: []manifest.File{}, Rejects: []manifest.File{}, Partials: []manifest.Partial{}, Versions: slices.Clone(p.Versions)}, nil
 	}
 	next := after(m, p.Cycle)
 	if !moves {
@@ -91,7 +91,8 @@ func after(m *manifest.Manifest, cycle string) *manifest.Manifest {
 	next := *m
 	next.Sequence, next.Cycle = m.Sequence+1, cycle
 	next.Start, next.Frontier = maps.Clone(m.Start), maps.Clone(m.Frontier)
-	next.Files, next.Rejects, next.Partials, next.Retired = slices.Clone(m.Files), slices.Clone(m.Rejects), slices.Clone(m.Partials), slices.Clone(m.Retired)
+	next.Files, next.Rejects, next.Partials = slices.Clone(m.Files), slices.Clone(m.Rejects), slices.Clone(m.Partials)
+	next.Retired, next.Versions = slices.Clone(m.Retired), slices.Clone(m.Versions)
 	return &next
 }
 

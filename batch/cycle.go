@@ -42,7 +42,7 @@ func (f Failure) Error() string {
 }
 
 // Cycle plans, and runs the pipeline that builds and commits. With nothing new it commits nothing and says so by an
-// unmoved frontier. Errors: a Problem over store.ErrExist if another cycle committed first.
+// unmoved frontier. A new version of a reference table that is joined as it was comes into force with it. Errors: a Problem over store.ErrExist if another cycle committed first.
 func (in *Input) Cycle(ctx context.Context) (*Report, error) {
 	began := time.Now()
 	p, err := in.Plan(ctx)
@@ -56,6 +56,11 @@ func (in *Input) Cycle(ctx context.Context) (*Report, error) {
 			return nil, err
 		}
 		in.count(m, p, r)
+	} else if len(p.Fresh) > 0 {
+		if err := in.Commit(ctx, p, nil); err != nil {
+			return nil, err
+		}
+		r.Manifest++
 	}
 	in.hint(ctx, r)
 	r.Seconds = time.Since(began).Seconds()

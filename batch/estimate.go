@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas/manifest"
 )
@@ -35,7 +36,7 @@ func (in *Input) Estimate(ctx context.Context, v *views.View) (*Estimate, error)
 	}
 	bare := *w.manifest
 	bare.Partials = nil
-	all := in.missing(&bare, []*views.View{v})
+	all := in.missing(&bare, []versions.Era{{View: v}})
 	var largest *Missing
 	for i := range all {
 		e.Records += all[i].records()
@@ -85,7 +86,7 @@ func growth(n, a, m, b, x float64) float64 {
 func part(m *Missing, offsets int64) Missing {
 	r := m.Range
 	r.To = min(r.To, r.From+max(1, offsets))
-	return Missing{m.View, r, over(m.Files, r)}
+	return Missing{m.View, r, over(m.Files, r), m.References}
 }
 
 // size makes a partial and forgets it.

@@ -40,7 +40,7 @@ func (f Fold) partial() manifest.Partial {
 
 // folds lists the runs of partials in a manifest that are long enough to be folded: what one cycle has committed the next
 // one folds. A fold that the view's SQL failed on is noted in the manifest and not tried again.
-func (in *Input) folds(m *manifest.Manifest) []Fold {
+func (in *Input) folds(m *manifest.Manifest, of []*views.View) []Fold {
 	chains, tried := map[string][]manifest.Partial{}, map[string][]schemas.Range{}
 	for _, p := range m.Partials {
 		switch key := p.View + " " + p.Definition; {
@@ -52,12 +52,12 @@ func (in *Input) folds(m *manifest.Manifest) []Fold {
 	}
 	var out []Fold
 	for _, key := range slices.Sorted(maps.Keys(chains)) {
-		n := slices.IndexFunc(in.Views, func(v *views.View) bool { return v.Definition == chains[key][0].Definition })
+		n := slices.IndexFunc(of, func(v *views.View) bool { return v.Definition == chains[key][0].Definition })
 		if n < 0 {
 			continue
 		}
 		for _, parts := range runs(chains[key], cmp.Or(in.FoldAt, foldAt)) {
-			if f := (Fold{in.Views[n], parts}); !slices.Contains(tried[key], f.Range()) {
+			if f := (Fold{of[n], parts}); !slices.Contains(tried[key], f.Range()) {
 				out = append(out, f)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
@@ -17,6 +18,8 @@ type Missing struct {
 	View  *views.View     `json:"view"`
 	Range schemas.Range   `json:"range"`
 	Files []manifest.File `json:"files"`
+
+	References map[string]*views.Reference `json:"references,omitempty"` // that the view joins; nil: those of the Input
 }
 
 // records is how many the files hold.
@@ -27,23 +30,23 @@ func (m *Missing) records() (n int64) {
 	return n
 }
 
-// missing lists what a new or changed view lacks, view by view in order of ranges. Small files that lie side by side are
-// taken together: one partial answers for all of them.
-func (in *Input) missing(m *manifest.Manifest, of []*views.View) []Missing {
+// missing lists what a new or changed view lacks in its eras, view by view in order of ranges. Small files that lie side by
+// side are taken together: one partial answers for all of them.
+func (in *Input) missing(m *manifest.Manifest, eras []versions.Era) []Missing {
 	have, files := spansOf(m.Partials), inOrder(m.Files)
 	var out []Missing
-	for _, v := range of {
+	for _, e := range eras {
 		first := len(out)
 		for _, f := range files {
-			r := f.Range()
-			if have[v.Definition].hold(r) {
+			r := e.Within(f.Range())
+			if r.Len() == 0 || have[e.View.Definition].hold(r) {
 				continue
 			}
 			if last := len(out) - 1; last >= first && in.joins(&out[last], r) {
 				out[last].Range.To, out[last].Files = r.To, append(out[last].Files, f)
 				continue
 			}
-			out = append(out, Missing{v, r, []manifest.File{f}})
+			out = append(out, Missing{e.View, r, []manifest.File{f}, e.References})
 		}
 	}
 	return out
@@ -116,27 +119,33 @@ type Coverage struct {
 	Failed     string `json:"failed,omitempty"` // what the view's SQL comes to over some range
 }
 
-// Cover says for each view how much of the manifest it has partials over.
-func Cover(m *manifest.Manifest, of []*views.View) []Coverage {
-	out := make([]Coverage, len(of))
+// cover says for each view, its eras together, how much of the manifest it has partials over.
+func cover(m *manifest.Manifest, eras []versions.Era) []Coverage {
+	var out []Coverage
 	have := spansOf(m.Partials)
 	at := map[string][]int{}
-	for i, v := range of {
-		c := &out[i]
-		c.View, c.Definition, c.Ranges = v.Name, v.Definition, len(m.Files)
-		at[v.Definition] = append(at[v.Definition], i)
+	for first := 0; first < len(eras); {
+		next := first + 1
+		for ; next < len(eras) && eras[next-1].To != nil; next++ {
+		}
+		mine := eras[first:next]
+		c := Coverage{View: mine[0].View.Name, Definition: mine[len(mine)-1].View.Definition, Ranges: len(m.Files)}
 		for _, f := range m.Files {
 			c.Records += f.Records
-			if have[v.Definition].hold(f.Range()) {
+			if held(have, mine, f.Range()) {
 				c.Covered, c.Ready = c.Covered+1, c.Ready+f.Records
 			}
 		}
+		for _, e := range mine {
+			at[e.View.Definition] = append(at[e.View.Definition], len(out))
+		}
+		out, first = append(out, c), next
 	}
 	for _, p := range m.Partials {
 		if isNote(p) {
 			continue
 		}
-		for _, i := range at[p.Definition] {
+		for _, i := range slices.Compact(at[p.Definition]) {
 			out[i].Partials, out[i].Rows, out[i].Bytes = out[i].Partials+1, out[i].Rows+p.Rows, out[i].Bytes+p.Bytes
 			if p.Failed != "" {
 				out[i].Failed = p.Failed

@@ -91,7 +91,11 @@ func (in *Input) pipeline(s beam.Scope, p *Plan) (err error) {
 }
 
 func (in *Input) pack(p *Plan) (w work, err error) {
-	if w.Input, err = json.Marshal(portable{in.Log.Config(), in.Store.URL(), in.Topic, in.Views, in.References, in.Memory, in.Scratch, in.Engine.Build()}); err != nil {
+	now := in
+	if p.now != nil {
+		now = p.now
+	}
+	if w.Input, err = json.Marshal(portable{in.Log.Config(), in.Store.URL(), in.Topic, now.Views, now.References, in.Memory, in.Scratch, in.Engine.Build()}); err != nil {
 		return w, fmt.Errorf("cycle of %s: %w", in.Topic.Name, err)
 	}
 	slim := *p

@@ -10,6 +10,7 @@ import (
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/runner"
 	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
@@ -27,11 +28,12 @@ type Input struct {
 	Topic      *schemas.Topic
 	Views      []*views.View // the merged ones of the topic
 	References map[string]*views.Reference
-	Memory     string        // DuckDB's limit while building
-	Engine     runner.Engine // that the pipeline runs on
-	Scratch    string        // folder for files on their way into the store, best on the store's disk; empty: the system's
-	Keep       time.Duration // how long what no view has any more is kept, see Collect; 0: for ever
-	FoldAt     int           // how many adjacent partials of a tier are folded into one; 0: four
+	History    *versions.History // of the tables that are joined as they were; nil: there are none
+	Memory     string            // DuckDB's limit while building
+	Engine     runner.Engine     // that the pipeline runs on
+	Scratch    string            // folder for files on their way into the store, best on the store's disk; empty: the system's
+	Keep       time.Duration     // how long what no view has any more is kept, see Collect; 0: for ever
+	FoldAt     int               // how many adjacent partials of a tier are folded into one; 0: four
 
 	Logger *slog.Logger // hears what an engine does with the pipeline, and what a cycle can do without; nil: nobody does
 
@@ -52,6 +54,11 @@ type Plan struct {
 	Missing  []Missing       // partials over what is committed; a plan has either these or the others
 	Folds    []Fold          // committed partials that become one
 	Cycle    string          // names this run; empty: a commit that is tried again does not know its own manifest
+
+	Versions []manifest.TableVersion // of reference tables, that the first manifest takes over from other datasets
+	Fresh    []manifest.TableVersion // that come into force with the commit
+
+	now *Input // with the versions in force
 }
 
 // Plan fixes what the next cycle covers. Errors: a Problem if Kafka dropped records that no cycle had read.
@@ -84,7 +91,19 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 					Hint: "the log lost records that were already committed; restore it, or make the topic anew"}
 			}
 		}
-		p.Folds = in.folds(p.Previous)
+	}
+	if p.Versions, err = in.versions(ctx, p.Previous, p.TopicID); err != nil {
+		return nil, fmt.Errorf("plan %s: %w", in.Topic.Name, err)
+	}
+	eras, err := in.eras(ctx, p.Versions, in.Views)
+	if err != nil {
+		return nil, fmt.Errorf("plan %s: %w", in.Topic.Name, err)
+	}
+	if p.now = in.inForce(eras); in.History != nil {
+		p.Fresh = in.History.New(ctx, p.Versions)
+	}
+	if p.Previous != nil {
+		p.Folds = in.folds(p.Previous, viewsOf(eras))
 	}
 	p.Ranges = cut(p.From.Ranges(p.To), maxRange)
 	return p, nil

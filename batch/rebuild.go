@@ -66,8 +66,12 @@ func (in *Input) CatchUp(ctx context.Context, pace Pace) ([]*Rebuilt, error) {
 		return nil, err
 	}
 	var work []*viewWork
-	for _, lack := range in.missing(w.manifest, in.Views) {
-		if n := len(work); n == 0 || work[n-1].view != lack.View {
+	eras, err := in.eras(ctx, w.manifest.Versions, in.Views)
+	if err != nil {
+		return nil, err
+	}
+	for _, lack := range in.missing(w.manifest, eras) {
+		if n := len(work); n == 0 || work[n-1].view.Name != lack.View.Name {
 			work = append(work, &viewWork{view: lack.View})
 		}
 		last := work[len(work)-1]
@@ -86,7 +90,11 @@ func (in *Input) Rebuild(ctx context.Context, of []*views.View, pace Pace) ([]*R
 	w.here = true
 	var work []*viewWork
 	for _, v := range of {
-		work = append(work, w.again(v))
+		again, err := w.again(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		work = append(work, again)
 	}
 	return w.do(ctx, work)
 }
@@ -137,23 +145,33 @@ func (in *Input) walk(ctx context.Context, pace Pace) (*walk, error) {
 	return w, nil
 }
 
-// again is every partial of a view: those that there are, and those that it lacks.
-func (w *walk) again(v *views.View) *viewWork {
+// again is every partial of a view, in all its eras: those that there are, and those that it lacks.
+func (w *walk) again(ctx context.Context, v *views.View) (*viewWork, error) {
 	work := &viewWork{view: v}
 	if w.manifest == nil {
-		return work
+		return work, nil
 	}
-	seen := map[schemas.Range]bool{} // two views with one definition have partials each
-	for i, p := range w.manifest.Partials {
-		if p.Definition == v.Definition && !isNote(p) && !seen[p.Range()] {
-			seen[p.Range()] = true
-			work.units = append(work.units, unit{Missing{v, p.Range(), over(w.manifest.Files, p.Range())}, &w.manifest.Partials[i]})
+	eras, err := w.in.eras(ctx, w.manifest.Versions, []*views.View{v})
+	if err != nil {
+		return nil, err
+	}
+	type key struct {
+		definition string
+		r          schemas.Range
+	}
+	seen := map[key]bool{} // two views with one definition have partials each
+	for _, e := range eras {
+		for i, p := range w.manifest.Partials {
+			if k := (key{p.Definition, p.Range()}); p.Definition == e.View.Definition && !isNote(p) && !seen[k] {
+				seen[k] = true
+				work.units = append(work.units, unit{Missing{e.View, p.Range(), over(w.manifest.Files, p.Range()), e.References}, &w.manifest.Partials[i]})
+			}
 		}
 	}
-	for _, lack := range w.in.missing(w.manifest, []*views.View{v}) {
+	for _, lack := range w.in.missing(w.manifest, eras) {
 		work.units = append(work.units, unit{Missing: lack})
 	}
-	return work
+	return work, nil
 }
 
 // do makes what is to be made. What was made before an error is committed, whatever the error is.
@@ -249,7 +267,7 @@ func (w *walk) remote(ctx context.Context, v *viewWork, took func(*unit, manifes
 		v.done.Manifest = m.Sequence
 		for i := range units {
 			at := slices.IndexFunc(m.Partials, func(p manifest.Partial) bool {
-				return p.Definition == v.view.Definition && p.Range() == units[i].Range
+				return p.Definition == units[i].View.Definition && p.Range() == units[i].Range
 			})
 			if at >= 0 { // else another had made one over a larger range
 				took(&units[i], m.Partials[at])

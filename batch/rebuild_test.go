@@ -34,6 +34,13 @@ func history(t *testing.T, cycles, records int) *bed {
 	return b
 }
 
+func (b *bed) cover(t *testing.T) []Coverage {
+	t.Helper()
+	c, err := b.Cover(t.Context(), b.newest(t))
+	must(t, err)
+	return c
+}
+
 // covered wants every view to have exactly one partial over each offset that is committed.
 func (b *bed) covered(t *testing.T) {
 	t.Helper()
@@ -62,7 +69,7 @@ func TestCatchUp(t *testing.T) {
 	if r, err := b.Cycle(t.Context()); err != nil || r.Rebuilt != 0 || r.Records == 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if c := Cover(b.newest(t), b.Views); c[0].Ranges != 4 || c[0].Covered != 1 || c[0].Ready >= c[0].Records || c[0].Partials != 1 {
+	if c := b.cover(t); c[0].Ranges != 4 || c[0].Covered != 1 || c[0].Ready >= c[0].Records || c[0].Partials != 1 {
 		t.Errorf("%+v", c[0])
 	}
 	var last Progress
@@ -79,7 +86,7 @@ func TestCatchUp(t *testing.T) {
 		t.Errorf("%+v", last)
 	}
 	b.covered(t)
-	if c := Cover(b.newest(t), b.Views); c[0].Covered != 4 || c[0].Ready != c[0].Records || c[0].Partials != 2 {
+	if c := b.cover(t); c[0].Covered != 4 || c[0].Ready != c[0].Records || c[0].Partials != 2 {
 		t.Errorf("%+v", c[0])
 	}
 	if made, err := b.CatchUp(t.Context(), Pace{}); err != nil || len(made) != 0 || b.newest(t).Sequence != 5 {
@@ -291,7 +298,9 @@ func TestPatienceEnds(t *testing.T) {
 	b := history(t, 1, 50)
 	w, err := b.walk(t.Context(), Pace{Gentle: true})
 	must(t, err)
-	u := &w.again(b.Views[0]).units[0]
+	work, err := w.again(t.Context(), b.Views[0])
+	must(t, err)
+	u := &work.units[0]
 	stop := make(chan struct{})
 	var group sync.WaitGroup
 	group.Go(func() {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
@@ -131,7 +132,11 @@ func (in *Input) repairParts(ctx context.Context, i *inspection) error {
 // remake makes a damaged partial again, from its data file or from the log; why says what stands in the way of it being as
 // it was, empty if it is.
 func (in *Input) remake(ctx context.Context, i *inspection, p manifest.Partial) (why string, err error) {
-	at := slices.IndexFunc(in.Views, func(v *views.View) bool { return v.Definition == p.Definition && v.Name == p.View }) // its path has both
+	eras, err := in.eras(ctx, i.manifest.Versions, in.Views)
+	if err != nil {
+		return "", err
+	}
+	at := slices.IndexFunc(eras, func(e versions.Era) bool { return e.View.Definition == p.Definition && e.View.Name == p.View }) // its path has both
 	if at < 0 {
 		return "view " + p.View + " does not have its definition any more", nil
 	}
@@ -139,10 +144,10 @@ func (in *Input) remake(ctx context.Context, i *inspection, p manifest.Partial) 
 	if p.Tier > 0 {
 		return anew, nil
 	}
-	v := in.Views[at]
+	v, refs := eras[at].View, eras[at].References
 	files := over(i.manifest.Files, p.Range())
 	if !slices.ContainsFunc(files, func(f manifest.File) bool { return i.broken[f.Path] }) {
-		err := in.fromFiles(ctx, i.root, Missing{v, p.Range(), files}, func(_ *scratch, _ *kernel.Session, m *made) error {
+		err := in.fromFiles(ctx, i.root, Missing{v, p.Range(), files, refs}, func(_ *scratch, _ *kernel.Session, m *made) error {
 			if m.Partials[0].CRC32C != p.CRC32C {
 				return errOtherBytes
 			}
@@ -162,7 +167,7 @@ func (in *Input) remake(ctx context.Context, i *inspection, p manifest.Partial) 
 			return "", err
 		}
 		defer s.close()
-		m, err := in.make(ctx, s, p.Range(), []*views.View{v})
+		m, err := in.with(refs).make(ctx, s, p.Range(), []*views.View{v})
 		if err != nil {
 			return "", err
 		}

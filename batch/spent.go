@@ -18,10 +18,11 @@ const clearlySmaller = 4
 
 // spend removes parts of folds that are not clearly smaller than the data files of their range: a question as of offsets
 // within such a fold reads the data files. Only folds are looked at that were made longer than Keep ago, for a question that
-// pinned a manifest before may be reading their parts. It returns the folds that it is done with.
-func (in *Input) spend(ctx context.Context, root string, m *manifest.Manifest, now time.Time, out *Collected) (done []manifest.Partial, err error) {
+// pinned a manifest before may be reading their parts, and of definitions that are in use. It returns the folds that it is done
+// with.
+func (in *Input) spend(ctx context.Context, root string, m *manifest.Manifest, now time.Time, has map[string]bool, out *Collected) (done []manifest.Partial, err error) {
 	for _, p := range m.Partials {
-		if p.Tier == 0 || p.Path == "" || p.Spent || !in.has(p.Definition) {
+		if p.Tier == 0 || p.Path == "" || p.Spent || !has[p.Definition] {
 			continue
 		}
 		at, err := in.modified(ctx, root+p.Path)

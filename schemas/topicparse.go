@@ -40,6 +40,17 @@ func ParseTopic(name, file string, yaml []byte) (*Topic, []*Problem) {
 	return p.topic, nil
 }
 
+// ParseFields reads the fields of a file that declares other things too: its other keys are passed over. It returns every
+// problem of the fields.
+func ParseFields(name, file string, yaml []byte, others ...string) ([]Field, []*Problem) {
+	p := &topicParser{yamlFile: yamlFile{file: file}, topic: &Topic{Name: name}}
+	p.read(slices.DeleteFunc(p.document(yaml), func(e yamlEntry) bool { return slices.Contains(others, e.key) }))
+	if len(p.problems) > 0 {
+		return nil, p.problems
+	}
+	return p.topic.Fields, nil
+}
+
 type topicParser struct {
 	yamlFile
 	topic *Topic

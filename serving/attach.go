@@ -27,6 +27,7 @@ type question struct {
 	topics  map[string]bool // all that the question reads, also through views
 	views   map[string]bool
 	refs    map[string]bool
+	direct  map[string]bool // of refs those that the question itself reads
 	layers  map[string]Layers
 	sources []Source // what has been attached, in order
 	files   []string // Parquet files the session may read

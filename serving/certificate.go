@@ -14,6 +14,17 @@ type Certificate struct {
 	Views      map[string]string   `json:"views"`      // view -> definition hash
 	Topics     map[string]Coverage `json:"topics"`     // every topic read, also through views
 	References map[string]string   `json:"references"` // reference -> hash
+
+	// AsItWas has, for each reference and topic, the versions that records were joined with as it was, in order: each from
+	// its offsets on, the first from the start. A table that is not in it was joined as it is, in the version of References.
+	AsItWas map[string]map[string][]VersionFrom `json:"as_it_was,omitempty"`
+}
+
+// VersionFrom is a version of a reference table and the offsets from which on it is in force; a partition that is not
+// among them: from its start.
+type VersionFrom struct {
+	Hash string           `json:"hash"`
+	From schemas.Frontier `json:"from"`
 }
 
 // Coverage is the part of one topic that an answer covers: offsets [From, To) of each partition.
@@ -53,6 +64,7 @@ type AsOf struct {
 	From    map[string]schemas.Frontier // where the answer began, from a certificate
 
 	References map[string]string // versions of reference tables, from a certificate
+	AsItWas    map[string]map[string][]VersionFrom
 }
 
 // ParseAsOf reads a time (RFC 3339, or a date with or without a time of day in UTC), offsets as JSON, or a certificate.
@@ -79,7 +91,7 @@ func ParseAsOf(s []byte) (*AsOf, error) {
 func parseOffsets(s []byte) (*AsOf, error) {
 	var c Certificate
 	if err := json.Unmarshal(s, &c); err == nil && c.Topics != nil {
-		a := &AsOf{Offsets: map[string]schemas.Frontier{}, IDs: map[string]string{}, From: map[string]schemas.Frontier{}, References: c.References}
+		a := &AsOf{Offsets: map[string]schemas.Frontier{}, IDs: map[string]string{}, From: map[string]schemas.Frontier{}, References: c.References, AsItWas: c.AsItWas}
 		for name, t := range c.Topics {
 			a.Offsets[name], a.IDs[name], a.From[name] = t.To, t.ID, t.From
 		}

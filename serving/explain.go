@@ -3,7 +3,10 @@ package serving
 import (
 	"context"
 	"database/sql"
+	"maps"
+	"slices"
 
+	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 )
@@ -26,6 +29,27 @@ type Source struct {
 	Slices   int             `json:"slices"`   // of the speed layer
 	Files    []schemas.Range `json:"files"`    // below the frontier, from data files
 	Log      []schemas.Range `json:"log"`      // above it, from the log
+	Joins    []Join          `json:"joins,omitempty"`
+}
+
+// Join is a reference table that a view joins with its records.
+type Join struct {
+	Reference string   `json:"reference"`
+	AsItWas   bool     `json:"as_it_was"` // each record with the version of its time; else all with the one
+	Versions  []string `json:"versions"`  // hashes, in order of time
+}
+
+// joins notes the versions of a view's eras.
+func (s Source) joins(eras []versions.Era) Source {
+	for _, name := range slices.Sorted(maps.Keys(eras[0].References)) {
+		j := Join{Reference: name, AsItWas: eras[0].References[name].AsItWas}
+		for _, e := range eras {
+			j.Versions = append(j.Versions, e.References[name].Hash)
+		}
+		j.Versions = slices.Compact(j.Versions)
+		s.Joins = append(s.Joins, j)
+	}
+	return s
 }
 
 func sourceOf(name, half string, class views.Class, p *pinned, c *cover) Source {

@@ -54,7 +54,11 @@ func (q *question) merge(ctx context.Context, v *views.View, half string, want w
 	if half != "" {
 		return "", &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("%s.%s: the view is answered from raw and has no halves", half, v.Name), Hint: "ask for " + v.Name}
 	}
-	q.sources = append(q.sources, Source{Name: v.Name, Class: v.Class, Reasons: v.Reasons, Topic: strings.Join(v.Topics, ", "), Files: []schemas.Range{}, Log: []schemas.Range{}})
+	source := Source{Name: v.Name, Class: v.Class, Reasons: v.Reasons, Topic: strings.Join(v.Topics, ", "), Files: []schemas.Range{}, Log: []schemas.Range{}}
+	for _, name := range v.References {
+		source.Joins = append(source.Joins, Join{Reference: name, Versions: []string{q.defs.Catalog.References[name].Hash}})
+	}
+	q.sources = append(q.sources, source)
 	return q.recompute(ctx, v, "answer")
 }
 

@@ -28,22 +28,31 @@ func (s *Server) past(ctx context.Context, now *Definitions, asOf *AsOf) (*past,
 	catalog := *now.Catalog
 	catalog.References = maps.Clone(catalog.References)
 	other := map[string]bool{}
+	modes := false
 	for name, hash := range asOf.References {
 		r := now.Catalog.References[name]
-		if r == nil || r.Hash == hash {
+		if r == nil {
 			continue
 		}
-		kept, err := versions.Load(ctx, s.store, name, hash)
-		if errors.Is(err, versions.ErrNotKept) {
-			p.gone[name] = hash
-			continue
+		then, mode := r, asOf.AsItWas[name] != nil
+		if r.Hash != hash {
+			kept, err := versions.Load(ctx, s.store, name, hash)
+			if errors.Is(err, versions.ErrNotKept) {
+				p.gone[name] = hash
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			then, other[name] = kept, true
 		}
-		if err != nil {
-			return nil, err
+		if r.AsItWas != mode || other[name] { // as the answer was made, whatever the table's declaration says now
+			declared := *then
+			declared.AsItWas = mode
+			catalog.References[name], modes = &declared, true
 		}
-		catalog.References[name], other[name] = kept, true
 	}
-	if len(other) == 0 {
+	if !modes {
 		return p, nil
 	}
 	p.Definitions = &Definitions{Catalog: &catalog, Views: maps.Clone(now.Views)}

@@ -18,7 +18,8 @@ type pinned struct {
 	root     string             // of the dataset in the store
 	manifest *manifest.Manifest // nil: no cycle has run
 	from, to schemas.Frontier
-	below    schemas.Frontier // min(frontier, to): what the batch layer answers
+	below    schemas.Frontier        // min(frontier, to): what the batch layer answers
+	versions []manifest.TableVersion // of reference tables that are joined as they were
 }
 
 // pin fixes what a question sees of a topic. The log's bounds are read before the manifest: then a cycle that commits in
@@ -41,6 +42,9 @@ func (q *question) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*
 		if p.to, err = q.asOf(ctx, p, start, end, asOf); err != nil {
 			return nil, err
 		}
+	}
+	if p.versions, err = q.versions(ctx, p, asOf); err != nil {
+		return nil, fmt.Errorf("pin %s: %w", topic.Name, err)
 	}
 	p.below = schemas.Frontier{}
 	if p.manifest != nil {

@@ -136,13 +136,13 @@ func (q *question) pinAll(ctx context.Context, tables []views.Table, asOf *AsOf)
 
 // use notes every topic, view and reference that the tables read, also through views.
 func (q *question) use(tables []views.Table) {
-	q.topics, q.views, q.refs = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	q.topics, q.views, q.refs, q.direct = map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, t := range tables {
 		switch t.Kind {
 		case views.TopicTable, views.RejectsTable:
 			q.topics[t.Name] = true
 		case views.ReferenceTable:
-			q.refs[t.Name] = true
+			q.refs[t.Name], q.direct[t.Name] = true, true
 		default:
 			q.views[t.Name] = true
 			for _, topic := range q.defs.Views[t.Name].Topics {
@@ -203,6 +203,7 @@ func (q *question) certify(ctx context.Context) (*Certificate, error) {
 	for name := range q.refs {
 		c.References[name] = q.defs.Catalog.References[name].Hash
 	}
+	q.certifyVersions(c)
 	for name, p := range q.pins {
 		layers := q.layers[name]
 		var err error

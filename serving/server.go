@@ -8,6 +8,7 @@ import (
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/store"
+	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/pipelines/views"
 )
 
@@ -40,6 +41,10 @@ type Server struct {
 	engines *sessions
 	known   dataset.Known
 	schemas sync.Map // definition -> *arrow.Schema of the view's state rows
+
+	mu       sync.Mutex
+	tables   *versions.History // of the catalog tablesOf
+	tablesOf *views.Catalog
 }
 
 // New returns a Server. The caller closes it when no question is asked any more and every answer is closed.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/slicelog"
+	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 )
@@ -20,18 +21,61 @@ const importBytes = 32 << 20
 // the half: "batch", "speed" or "" for all. Rows that are not wanted need not be there.
 func (q *question) attachView(ctx context.Context, v *views.View, part string, want wanted) (string, error) {
 	p := q.pins[v.Topic]
-	name := "millrace." + part + "." + v.Name
-	refs, err := q.references(v.References)
-	if err == nil {
-		err = q.session.LoadReferences(ctx, refs)
-	}
+	eras, err := q.eras(ctx, p, v)
 	if err != nil {
 		return "", err
 	}
-	var c *cover
+	if err := q.joinNow(ctx, &eras[0]); err != nil {
+		return "", err
+	}
+	name := "millrace." + part + "." + v.Name
+	all, counts := &cover{}, Counts{}
+	var states []string
+	for i := range eras {
+		a := &eraState{question: q, p: p, era: &eras[i], name: name, part: part}
+		if len(eras) > 1 {
+			a.p, a.name = p.within(a.era), fmt.Sprintf("%s.%d", name, i)
+		}
+		state, c, raw, err := a.attach(ctx, want)
+		if err != nil {
+			return "", err
+		}
+		states = append(states, "SELECT * FROM "+schemas.QuoteIdent(state))
+		all.partials, all.history = append(all.partials, c.partials...), append(all.history, c.history...)
+		all.slices, all.raw = append(all.slices, c.slices...), append(all.raw, c.raw...)
+		counts.Records, counts.Rejects = counts.Records+raw.Records, counts.Rejects+raw.Rejects
+		if len(eras) == 1 {
+			name = state
+		}
+	}
+	if err := q.leave(ctx, &eras[len(eras)-1]); err != nil {
+		return "", err
+	}
+	if part == "" {
+		q.count(p, all, counts)
+	}
+	q.sources = append(q.sources, sourceOf(v.Name, part, v.Class, p, all).joins(eras))
+	if len(eras) == 1 {
+		return name, nil
+	}
+	return name, q.session.Exec(ctx, fmt.Sprintf("CREATE VIEW %s AS %s", schemas.QuoteIdent(name), strings.Join(states, " UNION ALL ")))
+}
+
+// eraState is the state rows of a view over one of its eras.
+type eraState struct {
+	*question
+	p    *pinned // within the era
+	era  *versions.Era
+	name string // of its tables, or what theirs begin with
+	part string
+}
+
+// attach makes their table and returns its name, what it was made of, and what was read from the log.
+func (q *eraState) attach(ctx context.Context, want wanted) (table string, c *cover, raw Counts, err error) {
+	v, p, name, part := q.era.View, q.p, q.name, q.part
 	for whole := false; !whole; {
 		if c, err = q.coverView(ctx, p, v); err != nil {
-			return "", fmt.Errorf("view %s: %w", v.Name, err)
+			return "", nil, raw, fmt.Errorf("view %s: %w", v.Name, err)
 		}
 		switch part {
 		case "batch":
@@ -40,17 +84,24 @@ func (q *question) attachView(ctx context.Context, v *views.View, part string, w
 			c.partials, c.history = nil, nil
 		}
 		if whole, err = q.attachSlices(ctx, p, v, name, want, c.slices); err != nil {
-			return "", fmt.Errorf("slices of %s: %w", v.Name, err)
+			return "", nil, raw, fmt.Errorf("slices of %s: %w", v.Name, err)
 		}
 	}
-	state, raw, err := q.attachRecords(ctx, p, v, part, refs, c)
+	if len(c.history)+len(c.raw) > 0 {
+		if err := q.joinThen(ctx, q.era); err != nil {
+			return "", nil, raw, err
+		}
+	}
+	state, raw, err := q.attachRecords(ctx, p, v, name, c)
 	if err != nil {
-		return "", err
+		return "", nil, raw, err
 	}
-	if part == "" {
-		q.count(p, c, raw)
-	}
-	q.sources = append(q.sources, sourceOf(v.Name, part, v.Class, p, c))
+	table, err = q.union(ctx, p, v, name, state, c)
+	return table, c, raw, err
+}
+
+// union is one table over the slices' rows, those of records that nothing covers, and the partials.
+func (q *question) union(ctx context.Context, p *pinned, v *views.View, name, state string, c *cover) (string, error) {
 	var sources []string
 	if len(c.slices) > 0 {
 		sources = append(sources, "SELECT * FROM "+schemas.QuoteIdent(name))
@@ -109,12 +160,12 @@ func (q *question) attachSlices(ctx context.Context, p *pinned, v *views.View, t
 }
 
 // attachRecords brings what neither partials nor slices cover through the kernel into a table of state rows, and returns
-// its name, empty if there is nothing, and what was read from the log.
-func (q *question) attachRecords(ctx context.Context, p *pinned, v *views.View, part string, refs []*views.Reference, c *cover) (table string, raw Counts, err error) {
+// its name, empty if there is nothing, and what was read from the log. The tables that the view joins are in the session.
+func (q *question) attachRecords(ctx context.Context, p *pinned, v *views.View, name string, c *cover) (table string, raw Counts, err error) {
 	if len(c.history)+len(c.raw) == 0 {
 		return "", raw, nil
 	}
-	k, err := kernel.In(ctx, q.session, kernel.Spec{Name: "kernel." + part + "." + v.Name, Topic: p.topic, Views: []*views.View{v}, References: refs, Together: true})
+	k, err := kernel.In(ctx, q.session, kernel.Spec{Name: "kernel." + name, Topic: p.topic, Views: []*views.View{v}, Together: true})
 	if err != nil {
 		return "", raw, fmt.Errorf("view %s: %w", v.Name, err)
 	}

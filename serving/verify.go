@@ -47,16 +47,14 @@ func (s *Server) Verify(ctx context.Context, defs *Definitions, v *views.View, a
 	if verdict.Certificate, err = q.certify(ctx); err != nil {
 		return nil, err
 	}
-	tables, err := q.rows(ctx, v, "recompute")
-	if err != nil {
-		return nil, q.damaged(err)
+	if len(s.history(defs).AsItWas(v)) > 0 {
+		bare := *v
+		bare.Measured = nil // the plans of eras do not measure
+		v = &bare
 	}
-	recompute, more := v.RawSQL(tables), []string(nil)
-	if len(v.Measured) > 0 {
-		recompute = v.MagnitudeSQL(tables)
-		for _, i := range v.Measured {
-			more = append(more, magnitudeColumn(i))
-		}
+	recompute, more, err := q.recomputed(ctx, v)
+	if err != nil {
+		return nil, failing(v.Name, q.damaged(err))
 	}
 	if err := q.session.Exec(ctx, numbered("millrace_merged", "SELECT * FROM "+schemas.QuoteIdent(v.Name), v, nil)); err != nil {
 		return nil, failing(v.Name, fmt.Errorf("verify %s: %w", v.Name, q.damaged(err)))
@@ -65,6 +63,25 @@ func (s *Server) Verify(ctx context.Context, defs *Definitions, v *views.View, a
 		return nil, failing(v.Name, fmt.Errorf("verify %s: %w", v.Name, q.damaged(err)))
 	}
 	return verdict, q.compare(ctx, v, verdict)
+}
+
+// recomputed is the SELECT that gives a view's answer from every record, and the columns that it has beside the view's.
+func (q *question) recomputed(ctx context.Context, v *views.View) (query string, more []string, err error) {
+	if h := q.server.history(q.defs); v.Class.FromPartials() && len(h.AsItWas(v)) > 0 {
+		eras, err := q.eras(ctx, q.pins[v.Topic], v)
+		if err == nil {
+			query, err = q.recomputeEras(ctx, v, eras, "recompute")
+		}
+		return query, nil, err
+	}
+	tables, err := q.rows(ctx, v, "recompute")
+	if err != nil || len(v.Measured) == 0 {
+		return v.RawSQL(tables), nil, err
+	}
+	for _, i := range v.Measured {
+		more = append(more, magnitudeColumn(i))
+	}
+	return v.MagnitudeSQL(tables), more, nil
 }
 
 // magnitudeColumn is the recompute's measure of an answer's column.

@@ -103,6 +103,6 @@ func (a *app) printCycle(topic string, r *batch.Report) {
 
 // cycle is the batch layer's input for a topic.
 func (e *engine) cycle(a *app, topic string) *batch.Input {
-	return &batch.Input{Log: e.log, Store: e.store, Topic: e.session.project.Topics[topic], Views: e.merged(topic), References: e.catalog.References,
+	return &batch.Input{Log: e.log, Store: e.store, Topic: e.session.project.Topics[topic], Views: e.merged(topic), References: e.catalog.References, History: e.catalog.history,
 		Memory: e.session.project.Config.Memory, Engine: e.batchOn, Keep: e.session.project.Config.Batch.Keep, Scratch: e.workScratch(), Logger: a.logger()}
 }

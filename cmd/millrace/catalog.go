@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/versions"
@@ -16,6 +18,8 @@ import (
 type catalog struct {
 	views.Catalog
 	views []*views.View // in order of names
+
+	history *versions.History // of the references that views join as they were; nil: there are none
 }
 
 // open reads the project of -C and compiles it. Errors: problems, every one of them.
@@ -54,6 +58,9 @@ func compile(p *project.Project) (*catalog, problems, error) {
 	}
 	for _, v := range p.Views {
 		compiled, err := compiler.Compile(v.Name, v.File, v.SQL, &c.Catalog)
+		if err == nil {
+			err = c.joinsThen(compiler, compiled)
+		}
 		if err != nil {
 			found = found.with(asProblem(v.File, err))
 			continue
@@ -92,14 +99,37 @@ func (c *catalog) references(p *project.Project) (found problems) {
 			found = append(found, asProblem(r.File, err))
 			continue
 		}
+		loaded.AsItWas = r.AsItWas
 		c.References[r.Name] = loaded
 	}
 	return found
 }
 
+// joinsThen refuses a view that joins a table as it was where that has no meaning: only a record has a time.
+func (c *catalog) joinsThen(compiler *views.Compiler, v *views.View) error {
+	refuse := func(names []string, why string) error {
+		for _, name := range names {
+			if c.References[name].AsItWas {
+				return &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("%s is joined as it was, and %s", name, why),
+					Hint: "join it with the records of a view that is merged, or declare history: as it is now in reference/" + name + ".yaml"}
+			}
+		}
+		return nil
+	}
+	if !v.Class.FromPartials() && len(v.Topics) > 0 {
+		return refuse(v.References, "this view is answered from raw: "+strings.Join(v.Reasons, "; "))
+	}
+	groups, err := compiler.JoinsGroups(v)
+	if err != nil {
+		return err
+	}
+	return refuse(groups, "this view joins it with groups of records")
+}
+
 // keep has the store keep the versions of the references, and reads them from there. One that cannot be kept is read where
 // it lies.
-func (c *catalog) keep(ctx context.Context, a *app, p *project.Project, s store.Store, scratch string) {
+func (c *catalog) keep(ctx context.Context, a *app, p *project.Project, s store.Store, compiler *views.Compiler, scratch string) {
+	defer c.remember(s, compiler)
 	for _, r := range p.References {
 		now := c.References[r.Name]
 		if now == nil {
@@ -107,10 +137,28 @@ func (c *catalog) keep(ctx context.Context, a *app, p *project.Project, s store.
 		}
 		kept, err := versions.Keep(ctx, s, now, r.Path, scratch)
 		if err == nil {
+			kept.AsItWas = now.AsItWas
 			c.References[r.Name] = kept
 		} else if ctx.Err() == nil {
 			a.logger().Warn("this version of a reference table is not kept: after it has changed, a certificate that names it cannot be answered again", "reference", r.Name, "error", err)
 		}
+	}
+}
+
+// asItWas says whether there are references that views join as they were.
+func (c *catalog) asItWas() bool {
+	for _, r := range c.References {
+		if r.AsItWas {
+			return true
+		}
+	}
+	return false
+}
+
+// remember opens the history of the references.
+func (c *catalog) remember(s store.Store, compiler *views.Compiler) {
+	if c.asItWas() {
+		c.history = versions.NewHistory(s, compiler, &c.Catalog)
 	}
 }
 

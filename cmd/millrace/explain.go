@@ -17,6 +17,7 @@ func (a *app) printExplanation(e *serving.Explanation) error {
 	for _, s := range e.Sources {
 		if s.Class == views.Raw {
 			fmt.Fprintf(a.stdout, "view %s (raw: %s)\n", s.Name, strings.Join(s.Reasons, "; "))
+			a.printJoins(s.Joins)
 			continue
 		}
 		what := "topic " + s.Name
@@ -29,11 +30,31 @@ func (a *app) printExplanation(e *serving.Explanation) error {
 		fmt.Fprintln(a.stdout, what)
 		if s.Class != "" {
 			fmt.Fprintf(a.stdout, "  %s of the batch layer, %s of the speed layer\n", count(s.Partials, "partial"), count(s.Slices, "slice"))
+			a.printJoins(s.Joins)
 		}
 		fmt.Fprintf(a.stdout, "  from data files: %s\n  from the log: %s\n", ranges(s.Files), ranges(s.Log))
 	}
 	_, err := fmt.Fprintln(a.stdout, strings.TrimRight(e.Plan, "\n"))
 	return err
+}
+
+// printJoins says with which versions of reference tables records are joined.
+func (a *app) printJoins(joins []serving.Join) {
+	for _, j := range joins {
+		short := make([]string, len(j.Versions))
+		for i, hash := range j.Versions {
+			short[i] = hash[:12]
+		}
+		fmt.Fprintf(a.stdout, "  joins %s %s: version %s\n", j.Reference, how(j), strings.Join(short, ", then "))
+	}
+}
+
+// how says with which of a table's versions records are joined.
+func how(j serving.Join) string {
+	if j.AsItWas {
+		return "as it was"
+	}
+	return "as it is now"
 }
 
 func ranges(list []schemas.Range) string {

@@ -19,7 +19,7 @@ func (a *app) schedule(ctx context.Context, e *engine) error {
 		if err != nil {
 			return nil, nil, err
 		}
-		c.keep(ctx, a, p, e.store, e.scratch)
+		c.keep(ctx, a, p, e.store, e.compiler, e.scratch)
 		return p, c, e.prepare(ctx, p)
 	}}
 	s := jobs.Schedule{Runner: a.runner(e.session.project, answerer), Poll: jobPoll, Load: func(context.Context) ([]*project.Job, error) {

@@ -106,7 +106,7 @@ func (l *live) compile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.keep(ctx, l.app, p, l.base.store, l.base.scratch)
+	c.keep(ctx, l.app, p, l.base.store, l.base.compiler, l.base.scratch)
 	if err := prepare(ctx, l.producer, p); err != nil {
 		return err
 	}

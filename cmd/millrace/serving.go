@@ -81,10 +81,10 @@ func (e *engine) open(ctx context.Context, a *app, p *project.Project) (err erro
 	if e.store, err = store.Open(p.Config.Store); err != nil {
 		return err
 	}
-	e.catalog.keep(ctx, a, p, e.store, e.scratch)
 	if e.compiler, err = views.Open(); err != nil {
 		return err
 	}
+	e.catalog.keep(ctx, a, p, e.store, e.compiler, e.scratch)
 	if err := e.prepare(ctx, p); err != nil {
 		return err
 	}

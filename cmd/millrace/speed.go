@@ -78,10 +78,12 @@ func runSpeed(ctx context.Context, a *app, o *speedOptions, named []string) erro
 	}
 	began := time.Now()
 	for _, name := range topics {
-		if in := e.slicing(a, name); len(in.Views) > 0 {
-			if err := in.CatchUp(ctx); err != nil {
-				return err
-			}
+		in, err := e.slicing(ctx, a, name)
+		if err == nil && len(in.Views) > 0 {
+			err = in.CatchUp(ctx)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	if a.json {
@@ -116,14 +118,22 @@ func (e *engine) merged(topic string) []*views.View {
 	return out
 }
 
-// slicing is the speed layer's input for a topic.
-func (e *engine) slicing(a *app, topic string) *speed.Input {
-	return &speed.Input{Log: e.log, Store: e.store, Topic: e.session.project.Topics[topic], Views: e.merged(topic), References: e.catalog.References,
-		Memory: e.session.project.Config.Memory, Scratch: e.workScratch(), Engine: e.speedOn, Savepoint: e.savepoint, Logger: a.logger()}
+// slicing is the speed layer's input for a topic: with the versions of reference tables that are in force.
+func (e *engine) slicing(ctx context.Context, a *app, topic string) (*speed.Input, error) {
+	now, err := e.cycle(a, topic).InForce(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &speed.Input{Log: e.log, Store: e.store, Topic: now.Topic, Views: now.Views, References: now.References,
+		Memory: e.session.project.Config.Memory, Scratch: e.workScratch(), Engine: e.speedOn, Savepoint: e.savepoint, Logger: a.logger()}, nil
 }
 
 // lookEvery is how often the project's files are looked at for changes.
 const lookEvery = time.Second
+
+// inForceEvery is how often the speed layer looks whether a cycle has brought another version of a reference table into
+// force. Until then its slices above the frontier are of no use, and the records stand in.
+const inForceEvery = 5 * time.Second
 
 // keepSlices runs a pipeline for each topic that has merged views, anew whenever they change, until ctx ends. No names are
 // all topics, also those that are declared later. With leave it returns also when all of them were ended at their engine.
@@ -136,7 +146,7 @@ func (a *app) keepSlices(ctx context.Context, l *live, named []string, leave boo
 	for {
 		e, err := l.engine(ctx)
 		if err == nil {
-			k.adapt(ctx, e, named)
+			err = k.adapt(ctx, e, named)
 			if wrong := l.wrong(); len(wrong) > 0 {
 				err = wrong
 			}
@@ -166,6 +176,8 @@ type keeper struct {
 	app       *app
 	pipelines map[string]pipeline
 	started   map[string]bool // topics that have had one
+	of        *catalog        // looked at last
+	looked    time.Time
 }
 
 // over says that every pipeline was ended at its engine.
@@ -188,10 +200,20 @@ type pipeline struct {
 }
 
 // adapt ends the pipelines of topics and views that have changed and starts those that are missing.
-func (k *keeper) adapt(ctx context.Context, e *engine, named []string) {
+func (k *keeper) adapt(ctx context.Context, e *engine, named []string) error {
+	if e.catalog == k.of && time.Since(k.looked) < inForceEvery {
+		return nil
+	}
 	wanted := map[string]*speed.Input{}
 	for _, name := range e.session.project.TopicNames() {
-		if in := e.slicing(k.app, name); len(in.Views) > 0 && (len(named) == 0 || slices.Contains(named, name)) {
+		if len(named) > 0 && !slices.Contains(named, name) {
+			continue
+		}
+		in, err := e.slicing(ctx, k.app, name)
+		if err != nil {
+			return err
+		}
+		if len(in.Views) > 0 {
 			wanted[name] = in
 		}
 	}
@@ -219,6 +241,8 @@ func (k *keeper) adapt(ctx context.Context, e *engine, named []string) {
 		}()
 		k.pipelines[name] = pipeline{definitions(in.Topic, in.Views), ended, func() { cancel(); <-ended }}
 	}
+	k.of, k.looked = e.catalog, time.Now()
+	return nil
 }
 
 func (k *keeper) stopAll() {

@@ -18,7 +18,6 @@ import (
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
-	"github.com/millrace/millrace/speed"
 )
 
 func newStatus(a *app) *cobra.Command {
@@ -101,6 +100,12 @@ func runStatus(ctx context.Context, a *app) error {
 	if e.store, err = store.Open(p.Config.Store); err != nil {
 		return err
 	}
+	if c.asItWas() {
+		if e.compiler, err = views.Open(); err != nil {
+			return err
+		}
+		c.remember(e.store, e.compiler)
+	}
 	out, err := a.status(ctx, e)
 	if err != nil {
 		return err
@@ -118,40 +123,44 @@ func (a *app) status(ctx context.Context, e *engine) (status, error) {
 	for _, name := range e.session.project.TopicNames() {
 		t, m, err := readTopicStatus(ctx, e.log, e.store, e.session.project.Topics[name])
 		if err == nil && t.ID != "" {
-			t.Speed, err = readSpeedStatus(ctx, e.slicing(a, name))
+			t.Speed, err = e.speedStatus(ctx, a, name)
 		}
 		if err != nil {
 			return out, err
 		}
-		t.Views = viewsStatus(m, e.merged(name), work)
+		if t.Views, err = viewsStatus(ctx, e.cycle(a, name), m, work); err != nil {
+			return out, err
+		}
 		out.Topics = append(out.Topics, t)
 	}
 	return out, nil
 }
 
 // viewsStatus is how far the partials of a topic's views are, nil before the first cycle.
-func viewsStatus(m *manifest.Manifest, of []*views.View, work []rebuilding) []viewStatus {
-	if m == nil {
-		return nil
+func viewsStatus(ctx context.Context, in *batch.Input, m *manifest.Manifest, work []rebuilding) ([]viewStatus, error) {
+	covered, err := in.Cover(ctx, m)
+	if err != nil {
+		return nil, err
 	}
 	var out []viewStatus
-	for _, c := range batch.Cover(m, of) {
+	for _, c := range covered {
 		v := viewStatus{Coverage: c}
 		for _, r := range work {
-			if r.Topic == m.Topic && r.View == c.View {
+			if r.Topic == in.Topic.Name && r.View == c.View {
 				v.Rebuilding = append(v.Rebuilding, r)
 			}
 		}
 		out = append(out, v)
 	}
-	return out
+	return out, nil
 }
 
-// readSpeedStatus finds where the slices end. A topic without merged views needs none.
-func readSpeedStatus(ctx context.Context, in *speed.Input) (speedStatus, error) {
+// speedStatus finds where the slices end. A topic without merged views needs none.
+func (e *engine) speedStatus(ctx context.Context, a *app, topic string) (speedStatus, error) {
 	out := speedStatus{Frontier: schemas.Frontier{}}
-	if len(in.Views) == 0 {
-		return out, nil
+	in, err := e.slicing(ctx, a, topic)
+	if err != nil || len(in.Views) == 0 {
+		return out, err
 	}
 	plan, err := in.Plan(ctx)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/project"
+	"github.com/millrace/millrace/serving"
 )
 
 type validateOptions struct {
@@ -61,6 +62,7 @@ type viewVerdict struct {
 	Notes   []string       `json:"notes"`    // what the partials keep
 	Warns   []string       `json:"warnings"` // what may surprise
 	Columns []views.Column `json:"columns"`
+	Joins   []serving.Join `json:"joins,omitempty"` // reference tables, in the version of now
 	Plans   *plans         `json:"plans,omitempty"`
 
 	Estimate *batch.Estimate `json:"estimate,omitempty"` // with -v: of its partials, where a cycle has committed records
@@ -101,6 +103,10 @@ func runValidate(ctx context.Context, a *app, o *validateOptions) error {
 	}
 	for _, v := range c.views {
 		verdict := viewVerdict{Name: v.Name, Class: v.Class, Reasons: v.Reasons, Notes: v.Notes, Warns: v.Warnings, Columns: v.Columns}
+		for _, name := range v.References {
+			r := c.References[name]
+			verdict.Joins = append(verdict.Joins, serving.Join{Reference: name, AsItWas: r.AsItWas, Versions: []string{r.Hash}})
+		}
 		if o.verbose {
 			verdict.Plans = &plans{Raw: v.RawSQL(nil)}
 			if v.Class != views.Raw {
@@ -164,6 +170,11 @@ func (v *viewVerdict) print(w io.Writer) {
 		line("warning", text)
 	}
 	s := v.Plans
+	for _, j := range v.Joins {
+		if j.AsItWas || s != nil { // as it is now is what one expects
+			line("joins", j.Reference+" "+how(j))
+		}
+	}
 	if s == nil {
 		return
 	}

@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/millrace/millrace/pipelines/store"
@@ -69,6 +72,37 @@ func Newest(ctx context.Context, s store.Store, root string) (*manifest.Manifest
 		return nil, err
 	}
 	return Read(ctx, s, root, files[len(files)-1].Name)
+}
+
+// Versions are the versions of reference tables that were in force for a topic's records, as the manifest knows them that
+// reaches farthest among those of all the topic's datasets: their offsets are the same.
+func Versions(ctx context.Context, s store.Store, topic, topicID string) ([]manifest.TableVersion, error) {
+	files, err := s.List(ctx, "topics/"+topic+"/"+topicID+"-")
+	if err != nil {
+		return nil, err
+	}
+	newest := map[string]string{} // dataset -> manifest
+	for _, f := range files {
+		if root, name, ok := strings.Cut(f.Name, "manifests/"); ok && strings.HasSuffix(name, ".manifest") {
+			newest[root] = f.Name
+		}
+	}
+	var out []manifest.TableVersion
+	farthest := int64(-1)
+	for _, root := range slices.Sorted(maps.Keys(newest)) {
+		m, err := Read(ctx, s, root, newest[root])
+		if err != nil {
+			return nil, err
+		}
+		var reach int64
+		for _, offset := range m.Frontier {
+			reach += offset
+		}
+		if reach > farthest && len(m.Versions) > 0 {
+			farthest, out = reach, m.Versions
+		}
+	}
+	return out, nil
 }
 
 // Read reads the manifest file of that name.

@@ -28,6 +28,10 @@ type Reference struct {
 	Ending string          `json:"ending"`           // of the file's name: csv, csv.gz
 	Fields []schemas.Field `json:"fields,omitempty"` // as declared
 	Found  []Column        `json:"found"`            // the file's columns and the types they are read as
+
+	// AsItWas says that views join each record with the version that was in force when the record was appended; else all
+	// records are joined with this one.
+	AsItWas bool `json:"as_it_was,omitempty"`
 }
 
 // At is the same version, read from another place. The path's ending is the Reference's.
@@ -271,6 +275,28 @@ func scanColumns(rows *sql.Rows) ([]Column, error) {
 		out = append(out, col)
 	}
 	return out, rows.Err()
+}
+
+// JoinsGroups names those reference tables that a merged view joins not with records but with what they were grouped into.
+func (c *Compiler) JoinsGroups(v *View) ([]string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !v.Class.FromPartials() {
+		return nil, nil
+	}
+	query, err := c.selectNode(v.FinalSQL("millrace state"))
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]bool{}
+	visitTables(query, func(n node) {
+		for _, name := range v.References {
+			if strings.EqualFold(str(n, "table_name"), name) {
+				found[name] = true
+			}
+		}
+	})
+	return sortedNames(found), nil
 }
 
 // Joined are the reference tables that views join, each once, in the order they are first named.

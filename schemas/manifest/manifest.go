@@ -78,7 +78,8 @@ type Manifest struct {
 	Rejects  []File           `json:"rejects"`
 	Partials []Partial        `json:"partials"`
 	Retired  []Retired        `json:"retired,omitempty"`
-	Cycle    string           `json:"cycle,omitempty"` // names the run that committed it, which so knows its own when it is tried again
+	Versions []TableVersion   `json:"versions,omitempty"` // of reference tables that are joined as they were, in order of time
+	Cycle    string           `json:"cycle,omitempty"`    // names the run that committed it, which so knows its own when it is tried again
 }
 
 // Retired is a view's definition that the project does not have any more. Its partials are named until they are dropped, and
@@ -88,6 +89,14 @@ type Retired struct {
 	Definition string `json:"definition"`
 	Since      int64  `json:"since"`             // ms since 1970: when a process first saw that it is gone
 	Dropped    int64  `json:"dropped,omitempty"` // ms since 1970: when its partials left the manifest; 0: they are named
+}
+
+// TableVersion is a version of a reference table and the offsets from which on it is in force: until another of the table is. The
+// first of a table is in force over all offsets before, too.
+type TableVersion struct {
+	Reference string           `json:"reference"`
+	Hash      string           `json:"hash"`
+	From      schemas.Frontier `json:"from"` // a partition that is not in it: from its start
 }
 
 // Folder is where a definition's partials lie, relative to the dataset's folder, with a slash at its end.
@@ -236,6 +245,11 @@ func (m *Manifest) Check() error {
 	for _, r := range m.Retired {
 		if r.View == "" || len(r.Definition) != 64 || r.Since <= 0 || r.Dropped < 0 {
 			return fmt.Errorf("retired definition %q of view %q since %d, dropped %d", r.Definition, r.View, r.Since, r.Dropped)
+		}
+	}
+	for _, v := range m.Versions {
+		if v.Reference == "" || len(v.Hash) != 64 {
+			return fmt.Errorf("version %q of reference %q", v.Hash, v.Reference)
 		}
 	}
 	for _, p := range m.Partials {

@@ -49,6 +49,8 @@ type Reference struct {
 	Path   string          // absolute
 	Format string          // csv, parquet or ndjson
 	Fields []schemas.Field // declared in NAME.yaml beside it; nil: the engine finds them out
+
+	AsItWas bool // views join a record with the version that was in force when it was appended, not with that of now
 }
 
 // Private is a path inside the folder that millrace keeps for itself.
@@ -156,34 +158,52 @@ func (l *loader) views() {
 var formats = map[string]string{".csv": "csv", ".parquet": "parquet", ".ndjson": "ndjson"}
 
 func (l *loader) references() {
-	declared := map[string][]schemas.Field{}
+	declared := map[string]Reference{}
 	l.each("reference", []string{".yaml"}, func(name, file string, text []byte) {
 		f := &form{file: file}
-		if s := f.parse(text, "fields"); s.values["fields"] == nil && len(f.problems) == 0 {
-			f.report(s.at, "declare the columns under fields: as a topic does", "fields is missing")
-		}
-		if len(f.problems) > 0 {
-			l.problems = append(l.problems, f.problems...)
-			return
-		}
-		// The file is a topic's without all but its fields, so it is read as one.
-		topic, problems := schemas.ParseTopic(name, file, text)
-		l.problems = append(l.problems, problems...)
-		if topic != nil {
-			declared[name] = topic.Fields
+		r := f.parseReference(name, file, text)
+		l.problems = append(l.problems, f.problems...)
+		if len(f.problems) == 0 {
+			declared[name] = r
 		}
 	})
 	l.each("reference", []string{".csv", ".parquet", ".ndjson"}, func(name, file string, _ []byte) {
 		l.identifier(name, file)
 		l.project.References = append(l.project.References, Reference{
 			Name: name, File: file, Path: filepath.Join(l.project.Dir, filepath.FromSlash(file)),
-			Format: formats[filepath.Ext(file)], Fields: declared[name],
+			Format: formats[filepath.Ext(file)], Fields: declared[name].Fields, AsItWas: declared[name].AsItWas,
 		})
 		delete(declared, name)
 	})
 	for name := range declared {
 		l.report("reference/"+name+".yaml", "put "+name+".csv, .parquet or .ndjson beside it", "it declares a table that is not there")
 	}
+}
+
+// histories are what `history` of a reference may say, and whether records are joined with the version of then.
+var histories = map[string]bool{"as it is now": false, "as it was": true}
+
+// parseReference reads the declaration of a reference table.
+func (f *form) parseReference(name, file string, text []byte) (r Reference) {
+	s := f.parse(text, "fields", "history")
+	history := "as it is now"
+	s.text("history", &history)
+	known := false
+	if r.AsItWas, known = histories[history]; !known {
+		s.report("history", "write `as it was`, or `as it is now`", "want which version records are joined with, not %q", history)
+	}
+	switch {
+	case len(f.problems) > 0:
+	case s.values["fields"] != nil:
+		var problems []*schemas.Problem
+		r.Fields, problems = schemas.ParseFields(name, file, text, "history")
+		f.problems = append(f.problems, problems...)
+	case r.AsItWas:
+		f.report(s.at, "declare the columns under fields: as a topic does, so that all versions have the same", "fields is missing, and a table that is joined as it was needs it")
+	case s.values["history"] == nil:
+		f.report(s.at, "declare the columns under fields: as a topic does", "fields is missing")
+	}
+	return r
 }
 
 func (l *loader) jobs() {

@@ -56,7 +56,7 @@ func TestOpenNamesEveryProblem(t *testing.T) {
 		`jobs/weekly.yaml:1:11: schedule: expected exactly 5 fields, found 1: [never] (use five fields, minute hour day month weekday: "0 6 * * 1" is Mondays at six)`,
 		`millrace.yaml:1:1: unknown key "storr" (did you mean "store"?)`,
 		`reference/Flights.csv: the name Flights is taken by topics/flights.yaml (rename one of the files)`,
-		`reference/keyed.yaml:2:1: unknown key "key" (known here: fields)`,
+		`reference/keyed.yaml:2:1: unknown key "key" (known here: fields, history)`,
 		`reference/lonely.yaml: it declares a table that is not there (put lonely.csv, .parquet or .ndjson beside it)`,
 		`views/2fast.sql: "2fast" is not a name (rename the file: letters, digits and _, not starting with a digit)`,
 		`views/empty.sql: the view is empty (write one SELECT)`,
