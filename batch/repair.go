@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/pipelines/views"
@@ -54,42 +53,61 @@ func (in *Input) repair(ctx context.Context, i *inspection, now time.Time) error
 	if m == nil {
 		return nil
 	}
-	next := *m
-	next.Sequence++
-	next.Files, next.Rejects, next.Partials = slices.Clone(m.Files), slices.Clone(m.Rejects), nil
-	dropped := false
+	files, rejects := slices.Clone(m.Files), slices.Clone(m.Rejects)
+	var dropped []manifest.Partial
 	for _, p := range m.Partials {
-		if i.broken[p.Path] {
-			why, err := in.remake(ctx, i, p)
-			if err != nil {
-				return err
-			}
-			if why != "" {
-				i.Repaired = append(i.Repaired, i.root+p.Path+": dropped, "+why)
-				dropped = true
-				continue
-			}
+		if !i.broken[p.Path] {
+			continue
 		}
-		next.Partials = append(next.Partials, p)
+		why, err := in.remake(ctx, i, p)
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			i.Repaired = append(i.Repaired, i.root+p.Path+": dropped, "+why)
+			dropped = append(dropped, p)
+		}
 	}
 	if err := in.repairParts(ctx, i); err != nil {
 		return err
 	}
 	renamed := false
-	for n := range next.Files {
-		changed, err := in.reread(ctx, i, &next.Files[n], &next.Rejects[indexOf(next.Rejects, next.Files[n].Range())])
+	for n := range files {
+		changed, err := in.reread(ctx, i, &files[n], &rejects[indexOf(rejects, files[n].Range())])
 		if err != nil {
 			return err
 		}
 		renamed = renamed || changed
 	}
-	if dropped || renamed {
-		if err := dataset.Commit(ctx, in.Store, i.root, &next); err != nil {
+	if len(dropped) > 0 || renamed {
+		if err := in.commitRepair(ctx, i, files, rejects, dropped); err != nil {
 			return err
 		}
-		i.Manifest = next.Sequence
 	}
 	return in.removeOrphans(ctx, i, now)
+}
+
+// commitRepair names files as they are now, in place of those of the same ranges, and drops partials. What was committed
+// meanwhile stays.
+func (in *Input) commitRepair(ctx context.Context, i *inspection, files, rejects []manifest.File, dropped []manifest.Partial) error {
+	replace := func(in, by []manifest.File) {
+		for _, f := range by {
+			if n := indexOf(in, f.Range()); n >= 0 {
+				in[n] = f
+			}
+		}
+	}
+	return in.amend(ctx, i.root, "", 0, func(m *manifest.Manifest) (*manifest.Manifest, error) {
+		if m == nil {
+			return nil, nil
+		}
+		next := after(m, "")
+		replace(next.Files, files)
+		replace(next.Rejects, rejects)
+		next.Partials = slices.DeleteFunc(next.Partials, func(p manifest.Partial) bool { return slices.Contains(dropped, p) })
+		i.Manifest = next.Sequence
+		return next, nil
+	})
 }
 
 // whole notes that a file was made again.

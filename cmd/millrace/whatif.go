@@ -118,6 +118,9 @@ func (e *engine) change(o *whatIfOptions, file, text string) (*serving.Change, [
 	then.ViewTexts = maps.Clone(then.ViewTexts)
 	then.ViewTexts[name] = views.ViewText{File: file, SQL: text}
 	changed, err := e.compiler.Compile(name, file, text, &then)
+	if err == nil {
+		err = e.catalog.joinsThen(e.compiler, changed)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
