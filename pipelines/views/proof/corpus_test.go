@@ -234,12 +234,7 @@ func (f *corpusFile) run(t *testing.T, b block) string {
 			f.reference(t, b.name, rows)
 		}
 	case "macros":
-		text := strings.Join(b.lines, "\n")
-		f.exec(t, text)
-		var problems []*schemas.Problem
-		if f.catalog.Macros, problems = f.compiler.ReadMacros("_macros.sql", text); len(problems) > 0 {
-			t.Fatal(problems[0])
-		}
+		f.macros(t, strings.Join(b.lines, "\n"))
 	case "named":
 		text := strings.Join(b.lines, "\n")
 		f.exec(t, "CREATE VIEW "+schemas.QuoteIdent(b.name)+" AS "+text)

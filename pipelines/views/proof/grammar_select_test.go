@@ -9,7 +9,7 @@ import (
 // form is a way to call an aggregate: $any, $more, $num, $int, $bool and $text stand for arguments.
 type form struct {
 	sql, kind string // kind $any or $num: that of the argument
-	only      string // records: it hangs on their order; rounds: its answer does; settled: SQL leaves it open
+	only      string // records: it hangs on their order; topic: it reads their place; rounds: its answer is rounded; settled: SQL leaves it open
 }
 
 var forms = []form{
@@ -19,9 +19,15 @@ var forms = []form{
 	{"bool_and($bool)", "bool", ""}, {"bool_or($bool)", "bool", ""}, {"count_if($bool)", "int", ""},
 	{"bit_and($int)", "int", ""}, {"bit_or($int)", "int", ""}, {"bit_xor($int)", "int", ""}, {"product($int)", "inexact", "rounds"},
 	{"first($any)", "$any", "records"}, {"last($any)", "$any", "records"}, {"any_value($any)", "$any", "records"},
-	{"arg_min($any, $more)", "$any", "records"}, {"arg_max($any, $more)", "$any", "records"}, {"mode($any)", "$any", "settled"}, {"approx_count_distinct($any)", "int", "settled"}, {"approx_top_k($any, 2)", "other", "settled"},
+	{"arg_min($any, $more)", "$any", "records"}, {"arg_max($any, $more)", "$any", "records"}, {"mode($any)", "$any", "settled"}, {"approx_count_distinct($any)", "int", "settled"}, {"approx_top_k($any, 2)", "other", "settled"}, {"approx_quantile($int, 0.5)", "int", "settled"}, {"approx_quantile(d, 0.9)", "inexact", "settled"},
 	{"list($any)", "other", "records"}, {"string_agg($text, ',')", "text", "records"},
 	{"list($num ORDER BY $num)", "other", ""}, {"list($text ORDER BY $text DESC)", "other", ""}, {"list(DISTINCT $any ORDER BY $any)", "other", ""}, {"string_agg($text, ';' ORDER BY $text)", "text", ""},
+	{"list(DISTINCT $any ORDER BY $any DESC NULLS LAST)", "other", ""}, {"string_agg(DISTINCT $text, ',' ORDER BY $text)", "text", ""}, {"count(DISTINCT ($any, $more))", "int", ""},
+	{"min($num, 2)", "other", ""}, {"max($num, 3)", "other", ""}, {"arg_max($any, $more, 2)", "other", "settled"}, {"first($any ORDER BY _timestamp DESC, _partition DESC, _offset DESC)", "$any", "topic"},
+	{"list($any ORDER BY $more, _timestamp, _partition, _offset)", "other", "topic"}, {"quantile_cont($num, [0.25, 0.5])", "other", "rounds"}, {"quantile_cont(DISTINCT $int, 0.5)", "inexact", "rounds"}, {"mad($int)", "inexact", "rounds"},
+	{"sem($int)", "inexact", "rounds"}, {"favg(d)", "inexact", "rounds"}, {"fsum(x)", "inexact", "rounds"}, {"weighted_avg($int, abs($int))", "inexact", "rounds"}, {"spread($int)", "int", ""},
+	{"histogram(DISTINCT $any)", "other", ""}, {"histogram($text)", "other", ""}, {"avg(ts)", "time", ""}, {"regr_r2($int, d)", "inexact", "rounds"}, {"covar_samp(DISTINCT $int, $num)", "inexact", "rounds"},
+	{"len(list($any))", "int", ""}, {"list_sort(list(DISTINCT $int))", "other", ""}, {"max({'n': $num, 't': $text})", "struct", ""},
 	{"histogram($int)", "other", ""}, {"median($int)", "inexact", ""}, {"quantile_disc($num, 0.3)", "$num", ""}, {"entropy($any)", "inexact", "rounds"},
 	{"var_pop($num)", "inexact", "rounds"}, {"stddev_samp($int)", "inexact", "rounds"}, {"skewness($int)", "inexact", "rounds"}, {"kurtosis($int)", "inexact", "rounds"},
 	{"covar_pop($int, $num)", "inexact", "rounds"}, {"corr($int, d)", "inexact", "rounds"}, {"regr_slope($int, d)", "inexact", "rounds"}, {"regr_count($num, $int)", "int", ""},
@@ -30,7 +36,8 @@ var forms = []form{
 // aggregate draws an aggregate over rows, with FILTER and an expression around it now and then.
 func (w *writer) aggregate(r rows) column {
 	a := w.call(r)
-	if w.rarely(5) {
+	name, _, _ := strings.Cut(a.sql, "(")
+	if w.rarely(5) && !slices.Contains([]string{"len", "list_sort", "spread", "weighted_avg"}, name) {
 		a.sql += " FILTER (WHERE " + w.condition(r) + ")"
 	}
 	if !w.rarely(5) {
@@ -54,17 +61,22 @@ func (w *writer) call(r rows) column {
 	has := func(name string) bool {
 		return slices.ContainsFunc(r.columns, func(c column) bool { return c.sql == name })
 	}
+	open := w.rarely(8) // takes the first and the last where there are no first and last
 	var fit []form
 	for _, f := range forms {
 		_, field, _ := strings.Cut(strings.TrimSuffix(f.sql, ")"), "(")
 		_, last, _ := strings.Cut(field, ", ")
-		ok := (f.only != "records" || r.records) && (f.only != "rounds" || !w.exact)
-		if ok = ok && (field != "x" || has("x")) && (last != "d" || has("d")); ok {
+		ok := (f.only != "records" || r.records || open) && (f.only != "topic" || r.from == "t") && (f.only != "rounds" || !w.exact)
+		for _, name := range []string{"x", "d", "ts"} {
+			ok = ok && (field != name && last != name && !strings.HasPrefix(field, name+",") || has(name))
+		}
+		if ok {
 			fit = append(fit, f)
 		}
 	}
 	f := fit[w.n(len(fit))]
-	w.settled = w.settled || f.only == "settled"
+	w.settled = w.settled || f.only == "settled" || f.only == "records" && !r.records
+	w.byOrder = w.byOrder || f.only == "records"
 	kind := f.kind
 	for _, arg := range []struct {
 		name string
@@ -93,17 +105,24 @@ func (w *writer) call(r rows) column {
 type selection struct {
 	rows
 	items, names                          []string
-	distinct                              bool
+	distinct, starred                     bool   // starred: items have no names
+	on                                    string // DISTINCT ON
 	groups, having, qualify, order, limit string
 }
 
 func (s selection) text() string {
 	var items []string
 	for i, item := range s.items {
-		items = append(items, item+" AS "+s.names[i])
+		if !s.starred {
+			item += " AS " + s.names[i]
+		}
+		items = append(items, item)
 	}
 	text := "SELECT "
-	if s.distinct {
+	switch {
+	case s.on != "":
+		text += "DISTINCT ON (" + s.on + ") "
+	case s.distinct:
 		text += "DISTINCT "
 	}
 	text += strings.Join(items, ", ") + " FROM " + s.from
@@ -115,24 +134,84 @@ func (s selection) text() string {
 	return text
 }
 
-// view draws a whole view.
-func (w *writer) view() string {
+// view draws a whole view, and the same in DuckDB's own words if the view has others.
+func (w *writer) view() (text, plain string) {
 	w.exact = w.n(2) == 1
-	switch w.n(20) {
+	switch w.n(24) {
 	case 16, 17:
 		s := w.list(w.source())
 		s.distinct = w.n(2) == 1
 		w.ordered(&s)
-		return s.with + s.text()
-	case 18, 19:
+		return s.with + s.text(), ""
+	case 18:
 		s := w.grouped()
 		other := s
 		other.where = w.condition(s.rows)
-		return s.with + s.text() + " UNION ALL " + other.text()
+		return s.with + s.text() + w.one(" UNION ALL ", " UNION ALL ", " UNION ", " EXCEPT ", " INTERSECT ") + other.text(), ""
+	case 19:
+		s := w.columns()
+		return s.with + s.text(), ""
+	case 20:
+		s := w.list(topicRows)
+		s.on = w.key(topicRows).sql
+		s.order = s.on + ", _timestamp, _partition, _offset"
+		return s.text(), ""
+	case 21, 22:
+		return w.sessions()
 	}
 	s := w.grouped()
 	w.ordered(&s)
-	return s.with + s.text()
+	return s.with + s.text(), ""
+}
+
+// columns draws a SELECT with COLUMNS or a star.
+func (w *writer) columns() selection {
+	r := w.nested(w.projection(topicRows))
+	s := selection{rows: r, starred: true}
+	if w.n(3) == 0 {
+		s.items = []string{w.one("*", "* EXCLUDE (p0)", "q.*", "COLUMNS('p[01]')")}
+		if strings.Contains(s.items[0], "q.") && !strings.HasSuffix(r.from, " AS q") {
+			s.items[0] = "*"
+		}
+		return s
+	}
+	s.items = []string{r.columns[0].sql + " AS key", w.one("max", "count", "min") + "(COLUMNS(" + w.one("'p[12]'", "['p1']", "* EXCLUDE (p0)", "c -> c > 'p0'") + "))"}
+	s.groups = w.one("ALL", "1", "p0")
+	return s
+}
+
+// sessions draws a SELECT that groups by session, and the same by windows over rows.
+func (w *writer) sessions() (text, plain string) {
+	r := topicRows
+	if w.rarely(3) {
+		r = w.projection(topicRows)
+		r.from, r.columns = "("+strings.Replace(r.from, "SELECT ", "SELECT ts, ", 1)+") AS q", append(r.columns, column{"ts", "time"})
+	}
+	gap := w.one("INTERVAL '1 hour'", "INTERVAL '30 days'", "INTERVAL '90 minutes'")
+	by := w.one("", "p", "p, ")
+	r.where = "ts IS NOT NULL"
+	if w.rarely(3) {
+		r.where += " AND " + w.condition(r)
+	}
+	r.records = false // DuckDB's window sorts them
+	keys, names := "", ""
+	if by != "" {
+		keys, names = w.column(r, "text", "int", "bool").sql+" AS g0, ", "g0, "
+	}
+	var aggregates []string
+	for i := range 1 + w.n(3) {
+		aggregates = append(aggregates, w.aggregate(r).sql+fmt.Sprintf(" AS a%d", i))
+	}
+	key := strings.TrimSuffix(keys, " AS g0, ")
+	part := ""
+	if key != "" {
+		part = "PARTITION BY " + key + " "
+	}
+	having := w.one("", "", " HAVING count(*) > 1")
+	text = "SELECT " + keys + "session(ts, " + gap + ") AS start, " + strings.Join(aggregates, ", ") + " FROM " + r.from + " WHERE " + r.where + " GROUP BY " + w.one("ALL", names+"start") + having
+	step := "SELECT *, CASE WHEN ts - lag(ts) OVER (" + part + "ORDER BY ts) <= " + gap + " THEN 0 ELSE 1 END AS fresh FROM " + r.from + " WHERE " + r.where
+	step = "SELECT *, sum(fresh) OVER (" + part + "ORDER BY ts) AS island FROM (" + step + ")"
+	return text, "SELECT " + keys + "min(ts) AS start, " + strings.Join(aggregates, ", ") + " FROM (" + step + ") GROUP BY " + names + "island" + having
 }
 
 // list draws a SELECT without groups.

@@ -109,6 +109,16 @@ func (g *ground) reference(t reporter, name, rows string) {
 	g.catalog.References[name] = &views.Reference{Name: name, SQL: rows, Hash: "1", Columns: g.columns(t, name)}
 }
 
+// macros makes the project's macros.
+func (g *ground) macros(t reporter, text string) {
+	t.Helper()
+	g.exec(t, text)
+	var problems []*schemas.Problem
+	if g.catalog.Macros, problems = g.compiler.ReadMacros("_macros.sql", text); len(problems) > 0 {
+		t.Fatalf("%v", problems[0])
+	}
+}
+
 func (g *ground) columns(t reporter, table string) []views.Column {
 	t.Helper()
 	rows, err := g.conn.QueryContext(context.Background(), "SELECT column_name, column_type FROM (DESCRIBE "+schemas.QuoteIdent(table)+")")
