@@ -26,7 +26,7 @@ var forms = []form{
 	{"min($num, 2)", "other", ""}, {"max($num, 3)", "other", ""}, {"arg_max($any, $more, 2)", "other", "settled"}, {"first($any ORDER BY _timestamp DESC, _partition DESC, _offset DESC)", "$any", "topic"},
 	{"list($any ORDER BY $more, _timestamp, _partition, _offset)", "other", "topic"}, {"quantile_cont($num, [0.25, 0.5])", "other", "rounds"}, {"quantile_cont(DISTINCT $int, 0.5)", "inexact", "rounds"}, {"mad($int)", "inexact", "rounds"},
 	{"sem($int)", "inexact", "rounds"}, {"favg(d)", "inexact", "rounds"}, {"fsum(x)", "inexact", "rounds"}, {"weighted_avg($int, abs($int))", "inexact", "rounds"}, {"spread($int)", "int", ""},
-	{"histogram(DISTINCT $any)", "other", ""}, {"histogram($text)", "other", ""}, {"avg(ts)", "time", ""}, {"regr_r2($int, d)", "inexact", "rounds"}, {"covar_samp(DISTINCT $int, $num)", "inexact", "rounds"},
+	{"histogram(DISTINCT $int)", "other", ""}, {"histogram($text)", "other", ""}, {"avg(ts)", "time", ""}, {"regr_r2($int, d)", "inexact", "rounds"}, {"covar_samp(DISTINCT $int, $num)", "inexact", "rounds"},
 	{"len(list($any))", "int", ""}, {"list_sort(list(DISTINCT $int))", "other", ""}, {"max({'n': $num, 't': $text})", "struct", ""},
 	{"histogram($int)", "other", ""}, {"median($int)", "inexact", ""}, {"quantile_disc($num, 0.3)", "$num", ""}, {"entropy($any)", "inexact", "rounds"},
 	{"var_pop($num)", "inexact", "rounds"}, {"stddev_samp($int)", "inexact", "rounds"}, {"skewness($int)", "inexact", "rounds"}, {"kurtosis($int)", "inexact", "rounds"},
