@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// form is a way to call an aggregate: $any, $more, $num, $int, $bool and $text stand for arguments.
+// form is a way to call an aggregate: $any, $val (no NaN), $more, $num, $int, $bool and $text stand for arguments.
 type form struct {
-	sql, kind string // kind $any or $num: that of the argument
+	sql, kind string // kind $any, $val or $num: that of the argument
 	only      string // records: it hangs on their order; topic: it reads their place; rounds: its answer is rounded; settled: SQL leaves it open
 }
 
@@ -19,7 +19,7 @@ var forms = []form{
 	{"bool_and($bool)", "bool", ""}, {"bool_or($bool)", "bool", ""}, {"count_if($bool)", "int", ""},
 	{"bit_and($int)", "int", ""}, {"bit_or($int)", "int", ""}, {"bit_xor($int)", "int", ""}, {"product($int)", "inexact", "rounds"},
 	{"first($any)", "$any", "records"}, {"last($any)", "$any", "records"}, {"any_value($any)", "$any", "records"},
-	{"arg_min($any, $more)", "$any", "records"}, {"arg_max($any, $more)", "$any", "records"}, {"mode($any)", "$any", "settled"}, {"approx_count_distinct($any)", "int", "settled"}, {"approx_top_k($any, 2)", "other", "settled"}, {"approx_quantile($int, 0.5)", "int", "settled"}, {"approx_quantile(d, 0.9)", "inexact", "settled"},
+	{"arg_min($any, $more)", "$any", "records"}, {"arg_max($any, $more)", "$any", "records"}, {"mode($val)", "$val", "settled"}, {"approx_count_distinct($any)", "int", "settled"}, {"approx_top_k($text, 2)", "other", "settled"}, {"approx_quantile($int, 0.5)", "int", "settled"}, {"approx_quantile(d, 0.9)", "inexact", "settled"},
 	{"list($any)", "other", "records"}, {"string_agg($text, ',')", "text", "records"},
 	{"list($num ORDER BY $num)", "other", ""}, {"list($text ORDER BY $text DESC)", "other", ""}, {"list(DISTINCT $any ORDER BY $any)", "other", ""}, {"string_agg($text, ';' ORDER BY $text)", "text", ""},
 	{"list(DISTINCT $any ORDER BY $any DESC NULLS LAST)", "other", ""}, {"string_agg(DISTINCT $text, ',' ORDER BY $text)", "text", ""}, {"count(DISTINCT ($any, $more))", "int", ""},
@@ -47,7 +47,7 @@ func (w *writer) aggregate(r rows) column {
 	case "int", "dec", "double", "inexact":
 		a.sql = fmt.Sprintf(w.one("coalesce(%s, 0)", "%s + 1", "-%s", "abs(%s)"), a.sql)
 		if !w.exact && w.rarely(2) {
-			a = column{"(" + a.sql + ") / " + w.one("3", "nullif(count(*), 0)"), "inexact"}
+			a = column{"(" + a.sql + ") / " + w.one("3", "nullif(count(*), 0)", "(SELECT count(*) + 1 FROM t)", "(SELECT max(w) FROM r)"), "inexact"}
 		}
 	case "text":
 		a.sql = "coalesce(" + a.sql + ", '?')"
@@ -83,6 +83,7 @@ func (w *writer) call(r rows) column {
 		draw func() column
 	}{
 		{"$any", func() column { return w.column(r) }},
+		{"$val", func() column { return w.column(r, "text", "int", "big", "dec", "double", "bool", "time", "date", "list", "json") }},
 		{"$more", func() column { return w.column(r) }},
 		{"$num", func() column { return w.column(r, "int", "double", "dec", "big") }},
 		{"$int", func() column { return w.column(r, "int") }},

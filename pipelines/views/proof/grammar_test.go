@@ -115,8 +115,10 @@ func (w *writer) source() rows {
 		r.columns = append(slices.Clone(r.columns), column{"hop", "time"})
 	case 10, 11:
 		r = w.nested(w.projection(w.source()))
-	case 12, 13:
+	case 12:
 		r = w.nested(w.groups())
+	case 13:
+		r = w.groupsJoined()
 	case 14:
 		r = w.nested(w.together())
 	case 15:
@@ -149,6 +151,42 @@ func (w *writer) joined() rows {
 		return r
 	}
 	r.columns = append([]column{{"name", "text"}, {"w", "int"}, {"rk", "text"}}, r.columns...)
+	return r
+}
+
+// groupsJoined joins groups with the reference, or with other groups of the same key.
+func (w *writer) groupsJoined() rows {
+	key := w.column(topicRows, "text", "int")
+	made := func(name string) (string, column) {
+		inner := &writer{t: w.t, exact: true}
+		r := topicRows
+		if w.rarely(3) {
+			r.where = w.condition(r)
+		}
+		a := inner.aggregate(r)
+		w.settled, w.byOrder = w.settled || inner.settled, w.byOrder || inner.byOrder
+		text := "(SELECT " + key.sql + " AS " + name + "k, " + a.sql + " AS " + name + "m FROM t"
+		if r.where != "" {
+			text += " WHERE " + r.where
+		}
+		return text + " GROUP BY " + key.sql + ") AS " + name, column{name + "m", a.kind}
+	}
+	one, m := made("one")
+	r := rows{from: one, columns: []column{{"onek", key.kind}, m}}
+	if w.n(2) == 0 {
+		two, n := made("two")
+		r.from += w.one(" JOIN ", " LEFT JOIN ", " FULL JOIN ") + two + " ON onek IS NOT DISTINCT FROM twok"
+		r.columns = append(r.columns, n, column{"twok", key.kind})
+		return r
+	}
+	on := "w = onek"
+	if key.kind == "text" {
+		on = "rk = onek"
+	}
+	r.from += w.one(" JOIN r ON ", " LEFT JOIN r ON ", " RIGHT JOIN r ON ", " SEMI JOIN r ON ") + on
+	if !strings.Contains(r.from, "SEMI") {
+		r.columns = append(r.columns, column{"name", "text"}, column{"w", "int"})
+	}
 	return r
 }
 
