@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/millrace/millrace/pipelines/views/internal/aggregate"
 )
 
 // bag is State for aggregates that need their arguments as they were: each different tuple of them in a group, with how
@@ -23,38 +25,23 @@ type output struct {
 	expand     bool // tuples count as often as they occurred
 }
 
-// ordering says how an aggregate's answer hangs on the order of its rows.
-type ordering int
-
-const (
-	unordered ordering = iota
-	ofRecords          // by place in the log, where nothing else decides
-)
-
-// bags are the aggregates that are computed over a bag.
-var bags = map[string]ordering{
-	"median": unordered, "quantile": unordered, "quantile_cont": unordered, "quantile_disc": unordered, "mad": unordered,
-	"mode": unordered, "entropy": unordered, "histogram": unordered, "histogram_exact": unordered,
-	"list": ofRecords, "array_agg": ofRecords, "string_agg": ofRecords, "group_concat": ofRecords, "listagg": ofRecords,
-}
-
 // bagged gives the final expression of an aggregate that is computed over a bag, nil for one that is not.
-func (g *grouper) bagged(a call, n node) (node, error) {
-	name := a.plain()
+func (g *grouper) bagged(a aggregate.Call, n node) (node, error) {
+	name := a.Plain()
 	orders := nodes(list(sub(n, "order_bys"), "orders"))
-	_, known := bags[name]
+	known := a.NeedsValues()
 	switch {
-	case a.distinct && !indifferent[name]:
-	case len(orders) > 0 && ofOrder[name]:
+	case a.Distinct && !a.IgnoresDistinct():
+	case len(orders) > 0 && a.TakesOrder():
 	case len(orders) > 0 && !known:
 		n["order_bys"] = node{"type": "ORDER_MODIFIER", "orders": []any{}} // to the others it makes no difference
 		return nil, nil
 	case !known:
 		return nil, nil
-	case bags[name] == ofRecords && len(orders) == 0:
+	case a.ListsRows() && len(orders) == 0:
 		return nil, blocked(fmt.Sprintf("%s takes rows in the order that a subquery gives them; write the order into the call: %[1]s(x ORDER BY y)", name))
 	}
-	if !known && !ofOrder[name] && !g.plainly(name) {
+	if !known && !a.TakesOrder() && !g.plainly(name) {
 		return nil, blocked(fmt.Sprintf("%s(DISTINCT ...) needs all rows at once", name))
 	}
 	g.noteBag(n)
@@ -78,23 +65,16 @@ func (g *grouper) bagged(a call, n node) (node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return g.output(b, text, !a.distinct)
+	return g.output(b, text, !a.Distinct)
 }
 
 // counted is an aggregate that needs no more than how often each value occurred; empty for the others.
 func (g *grouper) counted(n node, b *bag) string {
 	a, _ := aggregateCall(n)
-	if a.distinct || g.sets != nil || g.fused() || len(list(n, "children")) != 1 || g.c.printCall(&a, n) != nil {
+	if a.Distinct || g.sets != nil || g.fused() || len(list(n, "children")) != 1 || g.c.printCall(&a, n) != nil {
 		return ""
 	}
-	switch x, often := a.args[0], b.count.name; a.name {
-	case "histogram":
-		return fmt.Sprintf("map_from_entries(list({'key': %s, 'value': CAST(%s AS UBIGINT)} ORDER BY %[1]s)%[3]s)", x, often, a.where(x+" IS NOT NULL"))
-	case "entropy":
-		where := a.where(x + " IS NOT NULL")
-		return fmt.Sprintf("coalesce(log2(sum(%[1]s)%[2]s) - sum(%[1]s * log2(%[1]s))%[2]s / sum(%[1]s)%[2]s, 0.0)", often, where)
-	}
-	return ""
+	return a.OverCounts(b.count.name)
 }
 
 // byPlace says whether an order is that of the records' place in the log, and then of the value itself.
@@ -141,9 +121,9 @@ func (g *grouper) firstMode(n node, orders []node) (node, error) {
 		return nil, err
 	}
 	if g.sets != nil || g.fused() { // a value has several tuples there
-		return g.output(b, fmt.Sprintf("mode(%[1]s ORDER BY %[2]s, %[1]s)%[3]s", a.args[0], b.first.name, a.where()), true)
+		return g.output(b, fmt.Sprintf("mode(%[1]s ORDER BY %[2]s, %[1]s)%[3]s", a.Args[0], b.first.name, a.Where()), true)
 	}
-	return g.output(b, fmt.Sprintf("arg_min(%[1]s, {'n': -%[2]s, 'at': %[3]s, 'x': %[1]s})%[4]s", a.args[0], b.count.name, b.first.name, a.where(a.args[0]+" IS NOT NULL")), false)
+	return g.output(b, fmt.Sprintf("arg_min(%[1]s, {'n': -%[2]s, 'at': %[3]s, 'x': %[1]s})%[4]s", a.Args[0], b.count.name, b.first.name, a.Where(a.Args[0]+" IS NOT NULL")), false)
 }
 
 // output is a column of what a bag comes to.
@@ -157,15 +137,9 @@ func (g *grouper) output(b *bag, text string, expand bool) (node, error) {
 	return columnRef(o.name), nil
 }
 
-// ofOrder are the aggregates whose answer hangs on the order of their rows.
-var ofOrder = map[string]bool{
-	"first": true, "last": true, "any_value": true, "arg_min": true, "arg_max": true, "arg_min_null": true, "arg_max_null": true,
-	"list": true, "array_agg": true, "string_agg": true, "group_concat": true, "listagg": true, "mode": true,
-}
-
 // plainly says whether an aggregate is a function of the values alone.
 func (g *grouper) plainly(name string) bool {
-	return g.c.aggregates[name] && !aggregateMacros[name] && !strings.HasPrefix(name, "approx_") && name != "reservoir_quantile"
+	return g.c.aggregates[name] && !aggregate.IsMacro(name) && !strings.HasPrefix(name, "approx_") && name != "reservoir_quantile"
 }
 
 // bagOf finds or makes the bag of an aggregate's arguments, and puts its columns in their place.

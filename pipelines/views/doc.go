@@ -43,6 +43,6 @@
 // The plans close it, so that every layer gives the same answer (settle). arg_min, arg_max, first, last, any_value, mode and
 // lists decide by append time, then partition, then offset, the earliest record first (last: the latest), then by the value
 // itself where a join makes several rows of one record. An ORDER BY or LIMIT is completed by all output columns from left
-// to right. approx_count_distinct, approx_quantile and approx_top_k are computed by sketches of ours (sketches), for
-// DuckDB's own come out otherwise for every cut.
+// to right. approx_count_distinct, approx_quantile and approx_top_k are computed by sketches of ours
+// (internal/aggregate), for DuckDB's own come out otherwise for every cut.
 package views

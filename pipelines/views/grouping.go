@@ -378,17 +378,19 @@ func (g *grouper) aggregate(n node) (node, error) {
 	if err := g.c.printCall(&a, n); err != nil {
 		return nil, err
 	}
-	if _, ok := tied[a.plain()]; ok {
-		return nil, blocked(fmt.Sprintf("%s takes rows in the order that a subquery gives them; write the order into the call: %[1]s(x ORDER BY y)", a.name))
+	if a.TieArgs() > 0 {
+		return nil, blocked(fmt.Sprintf("%s takes rows in the order that a subquery gives them; write the order into the call: %[1]s(x ORDER BY y)", a.Name))
 	}
-	text, reason, err := a.reduce(g.typeOf, g.addState)
+	text, reason, err := a.Reduce(g.typeOf, g.addState)
 	if err != nil {
 		return nil, err
 	}
 	if reason != "" {
 		return nil, blocked(reason)
 	}
-	g.noteState(a)
+	if note := a.Note(); note != "" {
+		g.note(note)
+	}
 	return g.c.expr(text)
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/millrace/millrace/pipelines/views/internal/aggregate"
 )
 
 // magnitudes makes the plan that measures rounding. A floating sum depends on the order of its terms by a part of the
@@ -57,21 +59,14 @@ func (p *planner) magnitude(e node) (string, error) {
 		return p.magnitude(sub(e, "child"))
 	}
 	a, ok := aggregateCall(e)
-	switch name := a.plain(); {
+	switch name := a.Plain(); {
 	case !ok:
-	case (p.c.aggregates[a.name] || aggregateMacros[a.name]) && len(args) > 0 && !a.distinct:
+	case (p.c.aggregates[a.Name] || aggregate.IsMacro(a.Name)) && len(args) > 0 && !a.Distinct:
 		if err := p.c.printCall(&a, e); err != nil {
 			return "", err
 		}
-		if measure := a.measure(); measure != "" {
+		if measure := a.Measure(); measure != "" {
 			return measure, nil
-		}
-		x := "CAST(" + a.args[0] + " AS DOUBLE)"
-		switch {
-		case name == "sum" || name == "fsum" || name == "kahan_sum" || name == "sumkahan":
-			return "sum(abs(" + x + "))" + a.where(), nil
-		case name == "avg":
-			return "avg(abs(" + x + "))" + a.where(), nil
 		}
 	case len(args) == 1 && name == "-" || name == "abs" || name == "round":
 		return p.magnitude(args[0])

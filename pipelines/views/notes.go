@@ -14,35 +14,6 @@ func (b *build) note(text string) {
 	}
 }
 
-// keptBy is what partials keep of an aggregate in a few columns, where it is not the aggregate itself.
-var keptBy = map[string]string{
-	"avg": "the exact sum and the count", "min": "the n smallest", "max": "the n largest",
-	"var_pop": "count, mean and squares around the mean", "covar_pop": "count, means and products around the means",
-}
-
-// noteState is of an aggregate that keeps a few columns a group.
-func (g *grouper) noteState(a call) {
-	kept, ok := keptBy[a.name]
-	switch name := a.plain(); {
-	case name == "min" && a.distinct && len(a.args) == 2 && strings.HasPrefix(a.args[0], "hash("):
-		g.note(fmt.Sprintf("approx_count_distinct: the %s smallest hashes are kept; exact below that number, then with a standard error of 2.2 %%", a.args[1]))
-		return
-	case (name == "min" || name == "max") && len(a.args) == 1 && strings.Contains(a.args[0], "struct_pack("):
-		g.note("first, last, any_value, arg_min, arg_max: the value is kept with its place in the log, which decides between equals")
-		return
-	case name == "min" || name == "max":
-		ok = ok && len(a.args) == 2
-	case name == "avg":
-	case a.isMoment() && len(a.args) == 2:
-		kept, ok = keptBy["covar_pop"], true
-	case a.isMoment():
-		kept, ok = keptBy["var_pop"], true
-	}
-	if ok {
-		g.note(a.name + ": " + kept + " are kept")
-	}
-}
-
 // noteBag is of an aggregate that keeps its values.
 func (g *grouper) noteBag(n node) {
 	text, err := g.c.printExpr(withAlias(clone(n), ""))
@@ -51,9 +22,9 @@ func (g *grouper) noteBag(n node) {
 	}
 	text = strings.ReplaceAll(text, `"`, "")
 	switch a, _ := aggregateCall(n); {
-	case a.distinct:
+	case a.Distinct:
 		g.note(text + ": each different value of a group is kept once")
-	case ofOrder[a.plain()] && a.plain() != "mode":
+	case a.TakesOrder() && a.Plain() != "mode":
 		g.note(text + ": every value of a group is kept, with what it is ordered by")
 	default:
 		g.note(text + ": each different value of a group is kept with its count")

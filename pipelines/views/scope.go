@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/millrace/millrace/pipelines/views/internal/aggregate"
 )
 
 // scope is what the names in a SELECT mean: the tables of its FROM, in order, and the columns of each.
@@ -213,7 +215,7 @@ func (c *Compiler) hasAggregate(e any) bool {
 
 func (c *Compiler) isAggregate(n node) bool {
 	a, ok := aggregateCall(n)
-	return ok && (c.aggregates[a.name] || aggregateMacros[a.name])
+	return ok && (c.aggregates[a.Name] || aggregate.IsMacro(a.Name))
 }
 
 // typeWithin is the type of an expression over the rows that a SELECT reads.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/millrace/millrace/pipelines/views/internal/aggregate"
 )
 
 // settler makes a query's answer one that does not hang on how rows are read or cut: it decides ties by the records' place
@@ -178,11 +180,17 @@ func (s *settler) takesOrder(sel node) bool {
 	for _, clause := range []string{"select_list", "having", "qualify", "modifiers"} {
 		walk(sel[clause], func(n node) bool {
 			a, ok := aggregateCall(n)
-			found = found || ok && ofOrder[a.plain()]
+			found = found || ok && a.TakesOrder()
 			return !found && !isQuery(n)
 		})
 	}
 	return found && !s.moments
+}
+
+// recordOrder is the place of a topic's record in the log, as ascending integers.
+func recordOrder(alias string) []string {
+	a := quoteName(alias)
+	return []string{"epoch_us(" + a + "._timestamp)", a + "._partition", a + "._offset"}
 }
 
 // handed are the names under which a subquery that is made to hands on the place of its rows' records.
@@ -298,24 +306,24 @@ func (s settling) settleCall(n node) (node, error) {
 		return s.settleMoment(a, n)
 	}
 	orders := nodes(list(sub(n, "order_bys"), "orders"))
-	name := a.plain()
-	if t, ok := tied[name]; ok && len(list(n, "children")) == t.args && !a.distinct && len(orders) == 0 {
+	name := a.Plain()
+	if args := a.TieArgs(); args > 0 && len(list(n, "children")) == args && !a.Distinct && len(orders) == 0 {
 		return s.settleTie(a, n)
 	}
-	if (name == "arg_min" || name == "arg_max") && len(list(n, "children")) == 3 && !a.distinct && len(orders) == 0 {
+	if (name == "arg_min" || name == "arg_max") && len(list(n, "children")) == 3 && !a.Distinct && len(orders) == 0 {
 		if err := s.c.printCall(&a, n); err != nil {
 			return nil, err
 		}
 		s.used = s.used || len(s.order) > 0
-		a.name = name
-		settled, err := s.c.expr(a.settleRanked(s.order))
+		a.Name = name
+		settled, err := s.c.expr(a.SettleRanked(s.order))
 		return withAlias(settled, str(n, "alias")), err
 	}
-	if sketch := sketches[name]; sketch != nil && s.sketches {
-		return s.settleSketch(a, n, sketch)
+	if a.IsSketch() && s.sketches {
+		return s.settleSketch(a, n)
 	}
 	switch {
-	case (bags[name] == ofRecords || name == "mode" || ofOrder[name] && len(orders) > 0) && !a.distinct && len(s.order) > 0:
+	case (a.ListsRows() || name == "mode" || a.TakesOrder() && len(orders) > 0) && !a.Distinct && len(s.order) > 0:
 		by := sub(n, "order_bys")
 		for _, o := range s.order {
 			e, err := s.c.expr(o)
@@ -326,7 +334,7 @@ func (s settling) settleCall(n node) (node, error) {
 		}
 		s.used = true
 		byValue(n) // a join makes several rows of a record
-	case bags[name] == ofRecords && a.distinct && len(orders) == 0, name == "mode" && len(orders) == 0:
+	case a.ListsRows() && a.Distinct && len(orders) == 0, name == "mode" && len(orders) == 0:
 		byValue(n)
 	}
 	return nil, nil
@@ -344,12 +352,12 @@ func ascending(e node) node {
 	return node{"type": "ORDER_DEFAULT", "null_order": "ORDER_DEFAULT", "expression": e}
 }
 
-// settleMoment replaces one of momentOf.
-func (s settling) settleMoment(a call, n node) (node, error) {
+// settleMoment replaces an aggregate over moments.
+func (s settling) settleMoment(a aggregate.Call, n node) (node, error) {
 	if err := s.c.printCall(&a, n); err != nil {
 		return nil, err
 	}
-	text, ok := a.settled()
+	text, ok := a.Settled()
 	if !ok {
 		return nil, nil
 	}
@@ -358,25 +366,25 @@ func (s settling) settleMoment(a call, n node) (node, error) {
 }
 
 // settleTie replaces an aggregate whose answer is the value of one row among equals.
-func (s settling) settleTie(a call, n node) (node, error) {
-	if len(s.order) == 0 && (a.plain() == "first" || a.plain() == "last") {
+func (s settling) settleTie(a aggregate.Call, n node) (node, error) {
+	if len(s.order) == 0 && (a.Plain() == "first" || a.Plain() == "last") {
 		return nil, nil // the rows come from a subquery, whose order may be meant
 	}
 	s.used = s.used || len(s.order) > 0
 	if err := s.c.printCall(&a, n); err != nil {
 		return nil, err
 	}
-	value, field := a.tie(s.order)
+	value, field := a.Tie(s.order)
 	settled, err := s.c.expr("struct_extract(" + value + ", '" + field + "')")
 	return withAlias(settled, str(n, "alias")), err
 }
 
 // settleSketch replaces an approximation.
-func (s settling) settleSketch(a call, n node, sketch func(call, typer) (string, string, error)) (node, error) {
+func (s settling) settleSketch(a aggregate.Call, n node) (node, error) {
 	if err := s.c.printCall(&a, n); err != nil {
 		return nil, err
 	}
-	text, reason, err := sketch(a, s.typeOf)
+	text, reason, err := a.Sketch(s.typeOf)
 	var unknown blocked
 	switch {
 	case errors.As(err, &unknown) || reason != "":
@@ -394,28 +402,28 @@ func (s settling) typeOf(expr string) (string, error) {
 }
 
 // aggregateCall reads the name of a function call.
-func aggregateCall(n node) (call, bool) {
+func aggregateCall(n node) (aggregate.Call, bool) {
 	if class(n) != "FUNCTION" {
-		return call{}, false
+		return aggregate.Call{}, false
 	}
-	return call{name: strings.ToLower(str(n, "function_name")), distinct: flag(n, "distinct")}, true
+	return aggregate.Call{Name: strings.ToLower(str(n, "function_name")), Distinct: flag(n, "distinct")}, true
 }
 
 // printCall fills in a call's arguments and filter.
-func (c *Compiler) printCall(a *call, n node) error {
+func (c *Compiler) printCall(a *aggregate.Call, n node) error {
 	for _, arg := range nodes(list(n, "children")) {
 		text, err := c.printExpr(arg)
 		if err != nil {
 			return err
 		}
-		a.args = append(a.args, text)
+		a.Args = append(a.Args, text)
 	}
 	if f := sub(n, "filter"); f != nil {
 		text, err := c.printExpr(f)
 		if err != nil {
 			return err
 		}
-		a.filter = text
+		a.Filter = text
 	}
 	return nil
 }

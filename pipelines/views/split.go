@@ -101,8 +101,8 @@ func (p *planner) splitBody(q node, in []with) (kind, error) {
 func takesOrder(v any) (name string) {
 	walk(v, func(n node) bool {
 		a, ok := aggregateCall(n)
-		if plain := a.plain(); ok && name == "" && !a.distinct && (plain == "first" || plain == "last" || bags[plain] == ofRecords) && len(list(sub(n, "order_bys"), "orders")) == 0 {
-			name = a.name
+		if plain := a.Plain(); ok && name == "" && !a.Distinct && (plain == "first" || plain == "last" || a.ListsRows()) && len(list(sub(n, "order_bys"), "orders")) == 0 {
+			name = a.Name
 		}
 		return name == "" && !isQuery(n)
 	})

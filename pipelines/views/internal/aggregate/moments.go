@@ -1,4 +1,4 @@
-package views
+package aggregate
 
 import (
 	"fmt"
@@ -55,46 +55,46 @@ var momentOf = map[string]moment{
 }
 
 // isMoment says whether the call is one of momentOf.
-func (a call) isMoment() bool {
-	m, ok := momentOf[a.name]
-	return ok && len(a.args) == m.args && !a.distinct
+func (a Call) isMoment() bool {
+	m, ok := momentOf[a.Name]
+	return ok && len(a.Args) == m.args && !a.Distinct
 }
 
-// reduceMoment is reduce for the aggregates of momentOf.
-func (a call) reduceMoment(add func(partial, merge string) string) string {
-	return momentOf[a.name].final(a.moments(add))
+// reduceMoment is Reduce for the aggregates of momentOf.
+func (a Call) reduceMoment(add AddState) string {
+	return momentOf[a.Name].final(a.moments(add))
 }
 
 // moments gives expressions over the moments of the columns y and x, and declares the states that they need. One column
 // is both.
 type moments struct {
-	call
+	Call
 	y, x string
-	add  func(partial, merge string) string
+	add  AddState
 }
 
-func (a call) moments(add func(partial, merge string) string) *moments {
-	x, y := "CAST("+a.args[len(a.args)-1]+" AS DOUBLE)", "CAST("+a.args[0]+" AS DOUBLE)"
-	if a.distinct { // of one column
-		a.args = []string{"DISTINCT " + a.args[0]}
+func (a Call) moments(add AddState) *moments {
+	x, y := "CAST("+a.Args[len(a.Args)-1]+" AS DOUBLE)", "CAST("+a.Args[0]+" AS DOUBLE)"
+	if a.Distinct { // of one column
+		a.Args = []string{"DISTINCT " + a.Args[0]}
 		x = "DISTINCT " + x
 		y = x
 	}
-	return &moments{call: a, y: y, x: x, add: add}
+	return &moments{Call: a, y: y, x: x, add: add}
 }
 
 // pairs is the filter of the rows that take part.
 func (m *moments) pairs() string {
 	if m.y == m.x {
-		return m.where()
+		return m.Where()
 	}
-	return m.where("("+m.y+") IS NOT NULL", "("+m.x+") IS NOT NULL")
+	return m.Where("("+m.y+") IS NOT NULL", "("+m.x+") IS NOT NULL")
 }
 
 // rows is how many take part.
 func (m *moments) rows() string {
 	if m.y == m.x {
-		return m.count(m.args[0], m.add)
+		return m.count(m.Args[0], m.add)
 	}
 	return m.add("count(*)"+m.pairs(), "CAST(coalesce(sum(%s), 0) AS BIGINT)")
 }
@@ -113,7 +113,7 @@ func orNaN(expr string) string {
 }
 
 func (m *moments) outOfRange() string {
-	return "error('" + strings.ToUpper(m.name) + " is out of range!')"
+	return "error('" + strings.ToUpper(m.Name) + " is out of range!')"
 }
 
 func (m *moments) finite(expr string) string {
@@ -168,7 +168,7 @@ func (m *moments) power(k int) string {
 
 // off is the list of what the values of x are off their mean.
 func (m *moments) off() string {
-	return "list_transform(list(" + m.x + ")" + m.where() + ", lambda millrace_x: millrace_x - " + m.center(m.x) + ")"
+	return "list_transform(list(" + m.x + ")" + m.Where() + ", lambda millrace_x: millrace_x - " + m.center(m.x) + ")"
 }
 
 // spread is the form of the sum of squares around the mean. One row has none, even where it is not finite.
@@ -240,11 +240,11 @@ func (m *moments) peaked(rows int, form string) string {
 	return m.from(rows, "CASE WHEN "+m2+" <= 0 THEN NULL ELSE "+m.finite(fmt.Sprintf(form, "("+m4+" / ("+m2+" * "+m2+"))"))+" END")
 }
 
-// settled is an aggregate as the expression that merging one part would give, if DuckDB's own answer hangs on the order
+// Settled is an aggregate as the expression that merging one part would give, if DuckDB's own answer hangs on the order
 // of rows or loses its digits to an offset: then recomputing and merging mean the same.
-func (a call) settled() (expr string, ok bool) {
-	a.name = a.plain()
-	if m := momentOf[a.name]; !m.settles || len(a.args) != m.args || a.distinct && m.args > 1 {
+func (a Call) Settled() (expr string, ok bool) {
+	a.Name = a.Plain()
+	if m := momentOf[a.Name]; !m.settles || len(a.Args) != m.args || a.Distinct && m.args > 1 {
 		return "", false
 	}
 	var fields []string
@@ -258,52 +258,4 @@ func (a call) settled() (expr string, ok bool) {
 	}
 	final := a.reduceMoment(add)
 	return "list_transform([{" + strings.Join(fields, ", ") + "}], lambda millrace_part: " + final + ")[1]", true
-}
-
-// measure is the magnitude of what an aggregate's answer is rounded by, as an expression over rows that never fails;
-// empty if it has none of its own. A moment around the mean is rounded by the deviation times the values, not by their
-// squares: that is what a merge around the means keeps.
-func (a call) measure() string {
-	a.name = a.plain()
-	if !a.isMoment() {
-		return a.measureMacro()
-	}
-	m := a.moments(nil)
-	over := func(aggregate string) string { return aggregate + m.pairs() }
-	rms := func(v string) string { return "sqrt(" + over("avg("+v+" * "+v+")") + ")" }
-	dev := func(v string) string {
-		return "(sqrt(abs(" + over("covar_pop("+v+", "+v+")") + ")) + 1e-16 * " + rms(v) + ")"
-	}
-	n := over("count(" + m.x + ")")
-	product := fmt.Sprintf("(%s * %s + %s * %s)", dev(m.x), rms(m.y), dev(m.y), rms(m.x))
-	slope := fmt.Sprintf("(%s / %s + 2 * %s * %s / pow(%[2]s, 2))", rms(m.y), dev(m.x), dev(m.y), rms(m.x))
-	switch a.name {
-	case "var_pop", "var_samp", "covar_pop", "covar_samp":
-		return "(2 * " + product + ")"
-	case "stddev_pop", "stddev_samp":
-		return "(2 * " + rms(m.x) + ")"
-	case "sem":
-		return "(2 * " + rms(m.x) + " / sqrt(" + n + "))"
-	case "regr_sxy":
-		return "(" + n + " * " + product + ")"
-	case "regr_sxx":
-		return fmt.Sprintf("(2 * %s * %s * %s)", n, dev(m.x), rms(m.x))
-	case "regr_syy":
-		return fmt.Sprintf("(2 * %s * %s * %s)", n, dev(m.y), rms(m.y))
-	case "regr_avgx":
-		return over("avg(abs(" + m.x + "))")
-	case "regr_avgy":
-		return over("avg(abs(" + m.y + "))")
-	case "corr", "regr_r2":
-		return fmt.Sprintf("(2 * (%s / %s + %s / %s))", rms(m.x), dev(m.x), rms(m.y), dev(m.y))
-	case "regr_slope":
-		return slope
-	case "regr_intercept":
-		return "(" + rms(m.y) + " + " + slope + " * " + rms(m.x) + ")"
-	case "skewness":
-		return fmt.Sprintf("(3 * list_sum(list_transform(%s, lambda d: abs(d * d * d))) / %s / pow(%s, 3))", m.off(), n, dev(m.x))
-	case "kurtosis", "kurtosis_pop":
-		return "CAST(30 AS DOUBLE)" // what is taken off the answer is below it; the rest is as large as the answer
-	}
-	return ""
 }

@@ -1,4 +1,4 @@
-package views
+package aggregate
 
 import (
 	"database/sql"
@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	_ "github.com/duckdb/duckdb-go/v2"
 	"pgregory.net/rapid"
 )
 
@@ -30,7 +31,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-func (b *bench) exec(t fataler, q string) {
+func (b *bench) exec(t rapid.TB, q string) {
 	t.Helper()
 	if _, err := b.db.Exec(q); err != nil {
 		t.Fatalf("%v\n%s", err, q)
@@ -38,7 +39,7 @@ func (b *bench) exec(t fataler, q string) {
 }
 
 // fill makes t of rows, whose values are SQL; o numbers them.
-func (b *bench) fill(t fataler, columns string, rows []string) {
+func (b *bench) fill(t rapid.TB, columns string, rows []string) {
 	t.Helper()
 	b.exec(t, "CREATE OR REPLACE TABLE t (o BIGINT, "+columns+")")
 	for i, r := range rows {
@@ -74,7 +75,7 @@ func (b *bench) row(q string) ([]any, error) {
 }
 
 // merged cuts t into parts and merges them in a random tree.
-func (b *bench) merged(t *rapid.T, calls []call) ([]any, error) {
+func (b *bench) merged(t *rapid.T, calls []Call) ([]any, error) {
 	var partials, merges, finals []string
 	add := func(partial, merge string) string {
 		if i := slices.Index(partials, partial); i >= 0 {
@@ -93,7 +94,7 @@ func (b *bench) merged(t *rapid.T, calls []call) ([]any, error) {
 		return row[0].(string), nil
 	}
 	for _, c := range calls {
-		final, reason, err := c.reduce(typeOf, add)
+		final, reason, err := c.Reduce(typeOf, add)
 		if err != nil || reason != "" {
 			t.Fatalf("%v: %v %s", c, err, reason)
 		}
@@ -135,31 +136,31 @@ func (b *bench) merged(t *rapid.T, calls []call) ([]any, error) {
 }
 
 // text is the call as SQL over rows; settled if its answer is.
-func (b *bench) text(c call) string {
-	if s, ok := c.settled(); ok {
+func (b *bench) text(c Call) string {
+	if s, ok := c.Settled(); ok {
 		return s
 	}
 	return c.own()
 }
 
-func (a call) own() string {
+func (a Call) own() string {
 	distinct := ""
-	if a.distinct {
+	if a.Distinct {
 		distinct = "DISTINCT "
 	}
-	return a.name + "(" + distinct + strings.Join(a.args, ", ") + ")" + a.where()
+	return a.Name + "(" + distinct + strings.Join(a.Args, ", ") + ")" + a.Where()
 }
 
 // momentCalls are the aggregates of momentOf, some with a filter.
-func momentCalls() []call {
-	var calls []call
+func momentCalls() []Call {
+	var calls []Call
 	for name, m := range momentOf {
-		calls = append(calls, call{name: name, args: []string{"y", "x"}[2-m.args:]})
+		calls = append(calls, Call{Name: name, Args: []string{"y", "x"}[2-m.args:]})
 	}
-	calls = append(calls, call{name: "corr", args: []string{"y", "x"}, filter: "keep"}, call{name: "variance", args: []string{"y"}, filter: "keep"},
-		call{name: "kurtosis", args: []string{"y"}, filter: "keep"}, call{name: "regr_slope", args: []string{"x", "x"}}, call{name: "favg", args: []string{"x"}},
-		call{name: "geomean", args: []string{"abs(x) + 0.1"}}, call{name: "weighted_avg", args: []string{"y", "abs(x) + 0.1"}})
-	slices.SortFunc(calls, func(a, b call) int { return strings.Compare(a.own(), b.own()) })
+	calls = append(calls, Call{Name: "corr", Args: []string{"y", "x"}, Filter: "keep"}, Call{Name: "variance", Args: []string{"y"}, Filter: "keep"},
+		Call{Name: "kurtosis", Args: []string{"y"}, Filter: "keep"}, Call{Name: "regr_slope", Args: []string{"x", "x"}}, Call{Name: "favg", Args: []string{"x"}},
+		Call{Name: "geomean", Args: []string{"abs(x) + 0.1"}}, Call{Name: "weighted_avg", Args: []string{"y", "abs(x) + 0.1"}})
+	slices.SortFunc(calls, func(a, b Call) int { return strings.Compare(a.own(), b.own()) })
 	return calls
 }
 
@@ -215,7 +216,7 @@ func TestMomentsMerge(t *testing.T) {
 		for _, c := range calls {
 			own = append(own, c.own())
 			settled = append(settled, b.text(c))
-			measure := c.measure()
+			measure := c.Measure()
 			if measure == "" {
 				measure = "NULL"
 			}
@@ -235,7 +236,7 @@ func TestMomentsMerge(t *testing.T) {
 				}
 			}
 			compare("settled", rows[1][i], 1e-12)
-			if !momentOf[c.plain()].settles || len(c.args) == 2 {
+			if !momentOf[c.Plain()].settles || len(c.Args) == 2 {
 				compare("DuckDB", rows[0][i], 1e-12)
 			}
 			if want, ok := s.exact(c); ok {
@@ -272,13 +273,13 @@ func magnitudeOf(v any) float64 {
 }
 
 // exact computes what a call answers with 300 bits.
-func (s sample) exact(c call) (any, bool) {
+func (s sample) exact(c Call) (any, bool) {
 	var x, y []*big.Float
 	real := func(f float64) *big.Float { return new(big.Float).SetPrec(300).SetFloat64(f) }
 	for i := range s.x {
 		columns := map[string]float64{"x": s.x[i], "y": s.y[i]}
-		v, u := columns[c.args[len(c.args)-1]], columns[c.args[0]]
-		if c.filter == "" || s.keep[i] {
+		v, u := columns[c.Args[len(c.Args)-1]], columns[c.Args[0]]
+		if c.Filter == "" || s.keep[i] {
 			if !math.IsNaN(u) && !math.IsNaN(v) {
 				x, y = append(x, real(v)), append(y, real(u))
 			}
@@ -299,7 +300,7 @@ func (s sample) exact(c call) (any, bool) {
 		return over(sum, whole(n))
 	}
 	if n == 0 {
-		if c.name == "regr_count" {
+		if c.Name == "regr_count" {
 			return uint32(0), true
 		}
 		return nil, true
@@ -321,11 +322,11 @@ func (s sample) exact(c call) (any, bool) {
 	}
 	sxx, sxy, syy := power(2, 0), power(1, 1), power(0, 2)
 	answer := func(f *big.Float) (any, bool) { v, _ := f.Float64(); return v, true }
-	if least, ok := map[string]int{"var_samp": 2, "variance": 2, "stddev_samp": 2, "covar_samp": 2, "skewness": 3, "kurtosis": 4, "kurtosis_pop": 2, "regr_r2": 2}[c.name]; ok && n < least {
+	if least, ok := map[string]int{"var_samp": 2, "variance": 2, "stddev_samp": 2, "covar_samp": 2, "skewness": 3, "kurtosis": 4, "kurtosis_pop": 2, "regr_r2": 2}[c.Name]; ok && n < least {
 		return nil, true
 	}
 	still := func(f *big.Float) bool { return f.Sign() == 0 }
-	switch c.name {
+	switch c.Name {
 	case "var_pop":
 		return answer(over(sxx, whole(n)))
 	case "var_samp", "variance":
@@ -363,7 +364,7 @@ func (s sample) exact(c call) (any, bool) {
 			return nil, true
 		}
 		g := over(times(power(4, 0), whole(n)), times(sxx, sxx))
-		if c.name == "kurtosis_pop" {
+		if c.Name == "kurtosis_pop" {
 			return answer(minus(g, whole(3)))
 		}
 		return answer(over(times(whole(n-1), minus(times(whole(n+1), g), whole(3*(n-1)))), whole((n-2)*(n-3))))
@@ -397,7 +398,7 @@ func (s sample) exact(c call) (any, bool) {
 // Over what is not finite, an aggregate fails, or is NaN, NULL or a number, where DuckDB's own is, and where its settled
 // expression is if it has one.
 func TestMomentsOfWhatIsNotFinite(t *testing.T) {
-	b, all := newBench(t), append(momentCalls(), call{name: "fsum", args: []string{"x"}})
+	b, all := newBench(t), append(momentCalls(), Call{Name: "fsum", Args: []string{"x"}})
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSample(t, func(name string) *rapid.Generator[float64] {
 			values := []float64{math.Inf(1), math.Inf(-1), math.NaN(), 1, 2.5, 3, 1e200, -1e200, 1e300}
@@ -406,7 +407,7 @@ func TestMomentsOfWhatIsNotFinite(t *testing.T) {
 		})
 		b.fill(t, "x DOUBLE, y DOUBLE, keep BOOLEAN", s.rows(func(v float64) bool { return v == 0 }))
 		for _, c := range rapid.Permutation(all).Draw(t, "calls")[:4] {
-			got, failed := b.merged(t, []call{c})
+			got, failed := b.merged(t, []Call{c})
 			want, wanted := b.row("SELECT " + b.text(c) + " FROM t")
 			if (failed != nil) != (wanted != nil) || failed == nil && finiteness(got[0]) != finiteness(want[0]) {
 				t.Fatalf("%s: merged %v %v, over rows %v %v", c.own(), got, failed, want, wanted)

@@ -1,4 +1,4 @@
-package views
+package aggregate
 
 import "fmt"
 
@@ -29,18 +29,18 @@ func timestamps(x, t, made string) struct{ micros, value string } {
 
 // reduceTemporal is reduceAvg over times. DuckDB cuts the quotient off and adds one if more than half of the count
 // remains.
-func (a call) reduceTemporal(t string, add func(partial, merge string) string) string {
-	n := a.count(a.args[0], add)
-	sum := add("sum("+fmt.Sprintf(temporal[t].micros, a.args[0])+")"+a.where(), "sum(%s)")
+func (a Call) reduceTemporal(t string, add AddState) string {
+	n := a.count(a.Args[0], add)
+	sum := add("sum("+fmt.Sprintf(temporal[t].micros, a.Args[0])+")"+a.Where(), "sum(%s)")
 	return fmt.Sprintf(temporal[t].value, fmt.Sprintf("CAST(%[1]s // %[2]s + CASE WHEN %[1]s %% %[2]s > %[2]s // 2 THEN 1 ELSE 0 END AS BIGINT)", sum, n))
 }
 
 // reduceInterval is reduceAvg over intervals. DuckDB divides months, days and microseconds by themselves, and hands what
 // remains of months to days, and of days to microseconds; what remains of microseconds it adds as it is.
-func (a call) reduceInterval(add func(partial, merge string) string) string {
-	x, n := a.args[0], a.count(a.args[0], add)
+func (a Call) reduceInterval(add AddState) string {
+	x, n := a.Args[0], a.count(a.Args[0], add)
 	sum := func(form, most string) string {
-		return "CAST(CAST(" + add("sum("+fmt.Sprintf(form, x)+")"+a.where(), "sum(%s)") + " AS " + most + ") AS BIGINT)"
+		return "CAST(CAST(" + add("sum("+fmt.Sprintf(form, x)+")"+a.Where(), "sum(%s)") + " AS " + most + ") AS BIGINT)"
 	}
 	months := sum("date_part('year', %[1]s) * 12 + date_part('month', %[1]s)", "INTEGER")
 	days := sum("date_part('day', %s)", "INTEGER")
@@ -51,33 +51,17 @@ func (a call) reduceInterval(add func(partial, merge string) string) string {
 		months, days, micros, n, over, left)
 }
 
-// reduceMacro is reduce for the averages that DuckDB defines as macros over other aggregates, and for favg; empty if the
+// reduceMacro is Reduce for the averages that DuckDB defines as macros over other aggregates, and for favg; empty if the
 // call is none of them.
-func (a call) reduceMacro(add func(partial, merge string) string) string {
+func (a Call) reduceMacro(add AddState) string {
 	sum := func(expr string) string { return add("sum("+expr+")", "sum(%s)") }
 	switch {
-	case a.name == "favg" && len(a.args) == 1:
-		return add("fsum("+a.args[0]+")"+a.where(), "fsum(%s)") + " / " + a.count(a.args[0], add)
-	case (a.name == "geomean" || a.name == "geometric_mean") && len(a.args) == 1:
-		return "exp(" + sum("ln("+a.args[0]+")") + " / " + a.count(a.args[0], add) + ")"
-	case (a.name == "wavg" || a.name == "weighted_avg") && len(a.args) == 2:
-		return sum("("+a.args[0]+") * ("+a.args[1]+")") + " / " + sum("CASE WHEN ("+a.args[0]+") IS NOT NULL THEN "+a.args[1]+" ELSE 0 END")
-	}
-	return ""
-}
-
-// measureMacro is measure for what reduceMacro reduces.
-func (a call) measureMacro() string {
-	x := a.args[0]
-	switch a.name {
-	case "favg":
-		return "avg(abs(CAST(" + x + " AS DOUBLE)))" + a.where()
-	case "geomean", "geometric_mean":
-		return fmt.Sprintf("(exp(avg(ln(%[1]s))) * (1 + avg(abs(ln(%[1]s)))))", x)
-	case "wavg", "weighted_avg":
-		weight := fmt.Sprintf("CASE WHEN (%s) IS NOT NULL THEN CAST(%s AS DOUBLE) ELSE 0 END", x, a.args[1])
-		terms := fmt.Sprintf("CAST(%s AS DOUBLE) * CAST(%s AS DOUBLE)", x, a.args[1])
-		return fmt.Sprintf("((sum(abs(%[1]s)) + abs(sum(%[1]s) / sum(%[2]s)) * sum(abs(%[2]s))) / abs(sum(%[2]s)))", terms, weight)
+	case a.Name == "favg" && len(a.Args) == 1:
+		return add("fsum("+a.Args[0]+")"+a.Where(), "fsum(%s)") + " / " + a.count(a.Args[0], add)
+	case (a.Name == "geomean" || a.Name == "geometric_mean") && len(a.Args) == 1:
+		return "exp(" + sum("ln("+a.Args[0]+")") + " / " + a.count(a.Args[0], add) + ")"
+	case (a.Name == "wavg" || a.Name == "weighted_avg") && len(a.Args) == 2:
+		return sum("("+a.Args[0]+") * ("+a.Args[1]+")") + " / " + sum("CASE WHEN ("+a.Args[0]+") IS NOT NULL THEN "+a.Args[1]+" ELSE 0 END")
 	}
 	return ""
 }

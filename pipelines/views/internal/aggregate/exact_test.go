@@ -1,4 +1,4 @@
-package views
+package aggregate
 
 import (
 	"cmp"
@@ -57,23 +57,23 @@ func (b *bench) same(t *rapid.T, what string, got []any, want string) {
 // What is not rounded is the same to the last bit: averages of times and intervals, the n smallest and largest, and bits.
 func TestExactMerges(t *testing.T) {
 	b := newBench(t)
-	one := func(name string, args ...string) call { return call{name: name, args: args} }
-	calls := []call{one("bitstring_agg", "i", "-1", "42"), one("bitstring_agg", "i % 2", "-1", "100"), {name: "max", args: []string{"s", "2"}, filter: "i > 0"},
-		{name: "avg", args: []string{"iv"}, filter: "i > 0"}}
+	one := func(name string, args ...string) Call { return Call{Name: name, Args: args} }
+	calls := []Call{one("bitstring_agg", "i", "-1", "42"), one("bitstring_agg", "i % 2", "-1", "100"), {Name: "max", Args: []string{"s", "2"}, Filter: "i > 0"},
+		{Name: "avg", Args: []string{"iv"}, Filter: "i > 0"}}
 	for c := range exactValues {
 		column, of, _ := strings.Cut(c, " ")
 		if strings.HasPrefix(of, "TIME") || of == "DATE" || of == "INTERVAL" {
 			calls = append(calls, one("avg", column))
 		}
 		if of != "INTERVAL" { // 1 month and 30 days tie: which comes first is open
-			calls = append(calls, one("min", column, "3"), one("max", column, "2"), call{name: "max", args: []string{column, "3"}, distinct: true})
+			calls = append(calls, one("min", column, "3"), one("max", column, "2"), Call{Name: "max", Args: []string{column, "3"}, Distinct: true})
 		}
 	}
-	slices.SortFunc(calls, func(a, b call) int { return strings.Compare(a.own(), b.own()) })
+	slices.SortFunc(calls, func(a, b Call) int { return strings.Compare(a.own(), b.own()) })
 	rapid.Check(t, func(t *rapid.T) {
 		b.fillExact(t)
 		for _, c := range rapid.Permutation(calls).Draw(t, "calls")[:8] {
-			got, err := b.merged(t, []call{c})
+			got, err := b.merged(t, []Call{c})
 			if err != nil {
 				t.Fatalf("%s: %v", c.own(), err)
 			}
@@ -88,18 +88,18 @@ func TestRankedTies(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b.fillExact(t)
 		for range 4 {
-			c := call{name: rapid.SampledFrom([]string{"arg_min", "arg_max"}).Draw(t, "name"), filter: rapid.SampledFrom([]string{"", "i > 0"}).Draw(t, "filter")}
+			c := Call{Name: rapid.SampledFrom([]string{"arg_min", "arg_max"}).Draw(t, "name"), Filter: rapid.SampledFrom([]string{"", "i > 0"}).Draw(t, "filter")}
 			x := rapid.SampledFrom([]string{"o", "s", "st", "tags", "iv", "tmz"}).Draw(t, "x")
 			by := rapid.SampledFrom([]string{"o % 3", "s", "ts", "x", "tm", "dt", "i", "o"}).Draw(t, "by")
 			n := rapid.SampledFrom([]string{"1", "2", "7"}).Draw(t, "n")
-			c.args = []string{x, by, n}
-			got, err := b.row("SELECT " + c.settleRanked([]string{"t.o"}) + " FROM t")
+			c.Args = []string{x, by, n}
+			got, err := b.row("SELECT " + c.SettleRanked([]string{"t.o"}) + " FROM t")
 			if err != nil {
 				t.Fatalf("%s: %v", c.own(), err)
 			}
-			how := map[string]string{"arg_min": "ASC", "arg_max": "DESC"}[c.name]
+			how := map[string]string{"arg_min": "ASC", "arg_max": "DESC"}[c.Name]
 			b.same(t, c.own(), got, fmt.Sprintf("SELECT (SELECT list(v) FROM (SELECT %[1]s AS v FROM t WHERE %[1]s IS NOT NULL AND %[2]s IS NOT NULL AND %[3]s ORDER BY %[2]s %[4]s, o LIMIT %[5]s))",
-				x, by, cmp.Or(c.filter, "true"), how, n))
+				x, by, cmp.Or(c.Filter, "true"), how, n))
 		}
 	})
 }
