@@ -5,59 +5,61 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // overloads are the macros that a call may mean.
-func (x *expander) overloads(n node, table bool) ([]*macro, bool) {
-	if schema := strings.ToLower(str(n, "schema")); schema != "" && schema != "main" || str(n, "catalog") != "" || flag(n, "is_operator") {
+func (x *expander) overloads(n tree.Node, table bool) ([]*macro, bool) {
+	if schema := strings.ToLower(n.Str("schema")); schema != "" && schema != "main" || n.Str("catalog") != "" || n.Flag("is_operator") {
 		return nil, false
 	}
 	for _, m := range x.macros {
-		name := strings.ToLower(str(n, "function_name"))
+		name := strings.ToLower(n.Str("function_name"))
 		if all, ok := m.kind(table)[name]; ok {
 			return all, true
 		}
 		if m.broken[name] {
-			x.fail(x.src.wrong(location(n), fmt.Sprintf("the macro %s has a problem of its own", name), "correct it in "+m.src.file))
+			x.fail(x.src.Wrong(n.Location(), fmt.Sprintf("the macro %s has a problem of its own", name), "correct it in "+m.src.File))
 		}
 	}
 	return nil, false
 }
 
 // call puts a macro's body in place of a call whose arguments are expanded.
-func (x *expander) call(n node, f *frame) node {
+func (x *expander) call(n tree.Node, f *frame) tree.Node {
 	all, ok := x.overloads(n, false)
 	if !ok {
 		if _, ok := x.overloads(n, true); ok {
-			x.fail(x.src.wrong(location(n), fmt.Sprintf("%s is a macro that makes a table", str(n, "function_name")), "put it into FROM"))
+			x.fail(x.src.Wrong(n.Location(), fmt.Sprintf("%s is a macro that makes a table", n.Str("function_name")), "put it into FROM"))
 		}
 		return n
 	}
-	if flag(n, "distinct") || n["filter"] != nil || len(list(sub(n, "order_bys"), "orders")) > 0 {
-		x.fail(x.src.wrong(location(n), fmt.Sprintf("the macro %s may not have DISTINCT, FILTER or ORDER BY", str(n, "function_name")), "put them into the macro's aggregates"))
+	if n.Flag("distinct") || n["filter"] != nil || len(n.Sub("order_bys").List("orders")) > 0 {
+		x.fail(x.src.Wrong(n.Location(), fmt.Sprintf("the macro %s may not have DISTINCT, FILTER or ORDER BY", n.Str("function_name")), "put them into the macro's aggregates"))
 		return n
 	}
 	body, ok := x.apply(n, all, f)
 	if !ok {
 		return n
 	}
-	alias := str(n, "alias")
-	return withAlias(x.expr(body, f).(node), alias)
+	alias := n.Str("alias")
+	return x.expr(body, f).(tree.Node).WithAlias(alias)
 }
 
 // tableFunction puts a table macro's SELECT in place of its call.
-func (x *expander) tableFunction(t node, f *frame) node {
-	fn := x.dotCall(sub(t, "function"))
-	children(fn, func(c any) any { return x.expr(c, f) })
+func (x *expander) tableFunction(t tree.Node, f *frame) tree.Node {
+	fn := x.dotCall(t.Sub("function"))
+	tree.Children(fn, func(c any) any { return x.expr(c, f) })
 	all, ok := x.overloads(fn, true)
 	if _, scalar := x.overloads(fn, false); scalar && !ok {
-		x.fail(x.src.wrong(location(fn), fmt.Sprintf("%s is a macro that makes a value", str(fn, "function_name")), "put it into an expression, or define it with AS TABLE SELECT ..."))
+		x.fail(x.src.Wrong(fn.Location(), fmt.Sprintf("%s is a macro that makes a value", fn.Str("function_name")), "put it into an expression, or define it with AS TABLE SELECT ..."))
 	}
 	if !ok || x.err != nil {
 		return t
 	}
-	if ordinality := str(t, "with_ordinality"); ordinality != "" && ordinality != "WITHOUT_ORDINALITY" {
-		x.fail(x.src.wrong(location(fn), "a macro may not have WITH ORDINALITY", "number the rows in the macro: row_number() OVER ()"))
+	if ordinality := t.Str("with_ordinality"); ordinality != "" && ordinality != "WITHOUT_ORDINALITY" {
+		x.fail(x.src.Wrong(fn.Location(), "a macro may not have WITH ORDINALITY", "number the rows in the macro: row_number() OVER ()"))
 		return t
 	}
 	body, ok := x.apply(fn, all, f)
@@ -66,13 +68,12 @@ func (x *expander) tableFunction(t node, f *frame) node {
 	}
 	left := *f
 	x.query(body, &left, f.ctes)
-	return node{"type": "SUBQUERY", "alias": t["alias"], "sample": t["sample"], "query_location": t["query_location"],
-		"subquery": node{"node": body, "named_param_map": []any{}}, "column_name_alias": t["column_name_alias"]}
+	return tree.SubqueryFor(t, body, t.Str("alias"))
 }
 
 // apply is the body of the macro that a call means, with the call's arguments in it.
-func (x *expander) apply(n node, all []*macro, f *frame) (node, bool) {
-	if !x.more(location(n)) {
+func (x *expander) apply(n tree.Node, all []*macro, f *frame) (tree.Node, bool) {
+	if !x.more(n.Location()) {
 		return nil, false
 	}
 	m, args, ok := overload(all, n)
@@ -81,23 +82,23 @@ func (x *expander) apply(n node, all []*macro, f *frame) (node, bool) {
 		for _, m := range all {
 			forms = append(forms, x.form(m))
 		}
-		x.fail(x.src.wrong(location(n), fmt.Sprintf("the macro %s does not take these arguments", all[0].name), "it is "+strings.Join(forms, " or ")))
+		x.fail(x.src.Wrong(n.Location(), fmt.Sprintf("the macro %s does not take these arguments", all[0].name), "it is "+strings.Join(forms, " or ")))
 		return nil, false
 	}
-	body := clone(m.body)
+	body := m.body.Clone()
 	if m.file == nil {
-		moveTo(body, location(n))
+		tree.MoveTo(body, n.Location())
 	} else {
-		shift(body, x.src.include(m.file.file, m.file.text))
+		tree.Shift(body, x.src.Include(m.file.File, m.file.Text))
 	}
-	a := &application{x: x, frame: f, args: args, outside: map[string]node{}}
+	a := &application{x: x, frame: f, args: args, outside: map[string]tree.Node{}}
 	return a.into(body, m.table), x.err == nil
 }
 
 // overload finds the one that takes a call's arguments, and the argument of each parameter by lower-case name.
-func overload(all []*macro, n node) (*macro, map[string]node, bool) {
+func overload(all []*macro, n tree.Node) (*macro, map[string]tree.Node, bool) {
 	for _, m := range all {
-		if args, ok := m.bind(nodes(list(n, "children"))); ok {
+		if args, ok := m.bind(n.Nodes("children")); ok {
 			return m, args, true
 		}
 	}
@@ -105,11 +106,11 @@ func overload(all []*macro, n node) (*macro, map[string]node, bool) {
 }
 
 // bind gives each parameter its argument: by position, then by name, then its default.
-func (m *macro) bind(given []node) (map[string]node, bool) {
-	args := map[string]node{}
+func (m *macro) bind(given []tree.Node) (map[string]tree.Node, bool) {
+	args := map[string]tree.Node{}
 	named := false
 	for i, arg := range given {
-		name := strings.ToLower(str(arg, "alias"))
+		name := strings.ToLower(arg.Str("alias"))
 		if named = named || name != ""; !named {
 			if i >= len(m.params) {
 				return nil, false
@@ -119,7 +120,7 @@ func (m *macro) bind(given []node) (map[string]node, bool) {
 		if _, twice := args[name]; twice || !slices.ContainsFunc(m.params, func(p param) bool { return strings.EqualFold(p.name, name) }) {
 			return nil, false
 		}
-		args[name] = withAlias(clone(arg), "")
+		args[name] = arg.Clone().WithAlias("")
 	}
 	for _, p := range m.params {
 		name := strings.ToLower(p.name)
@@ -129,7 +130,7 @@ func (m *macro) bind(given []node) (map[string]node, bool) {
 		if p.value == nil {
 			return nil, false
 		}
-		args[name] = clone(p.value)
+		args[name] = p.value.Clone()
 	}
 	return args, true
 }
@@ -154,22 +155,22 @@ func (x *expander) form(m *macro) string {
 type application struct {
 	x       *expander
 	frame   *frame
-	args    map[string]node // by lower-case name of the parameter
-	outside map[string]node // the arguments as they are written inside of a query
+	args    map[string]tree.Node // by lower-case name of the parameter
+	outside map[string]tree.Node // the arguments as they are written inside of a query
 }
 
 // into puts the arguments into a body. Within a SELECT of the body, its tables would come before the caller's: the
 // arguments then name their tables, and the body's tables get other names where they have the same.
-func (a *application) into(body node, table bool) node {
+func (a *application) into(body tree.Node, table bool) tree.Node {
 	taken := map[string]bool{} // the first names of what the arguments refer to
-	walk(a.argList(), func(n node) bool {
-		if class(n) == "COLUMN_REF" {
-			taken[strings.ToLower(columnNames(n)[0])] = true
+	tree.Walk(a.argList(), func(n tree.Node) bool {
+		if n.Class() == "COLUMN_REF" {
+			taken[strings.ToLower(n.ColumnNames()[0])] = true
 		}
 		return true
 	})
 	a.renameLambdas(body, taken)
-	if len(taken) > 0 && (table || hasQuery(body)) {
+	if len(taken) > 0 && (table || tree.HasQuery(body)) {
 		for g := a.frame; g != nil; g = g.outer {
 			for _, l := range a.x.leavesOf(g) {
 				taken[strings.ToLower(l.alias)] = true
@@ -178,21 +179,15 @@ func (a *application) into(body node, table bool) node {
 		a.renameTables(body, body, taken)
 		a.refuseColumns(body)
 	}
-	walk(body, func(n node) bool {
-		for i, e := range nodes(list(sub(n, "cte_map"), "map")) {
-			if _, ok := a.frame.ctes[strings.ToLower(str(e, "key"))]; ok {
-				renameCTE(n, i, a.fresh(str(e, "key"), body, taken))
+	tree.Walk(body, func(n tree.Node) bool {
+		for i, e := range n.Sub("cte_map").Nodes("map") {
+			if _, ok := a.frame.ctes[strings.ToLower(e.Str("key"))]; ok {
+				tree.RenameCTE(n, i, a.fresh(e.Str("key"), body, taken))
 			}
 		}
 		return true
 	})
-	return a.replace(body, nil, table).(node)
-}
-
-func hasQuery(v any) bool {
-	found := false
-	walk(v, func(n node) bool { found = found || isQuery(n); return !found })
-	return found
+	return a.replace(body, nil, table).(tree.Node)
 }
 
 func (a *application) argList() []any {
@@ -204,7 +199,7 @@ func (a *application) argList() []any {
 }
 
 // fresh is a name like another that neither the body nor an argument uses.
-func (a *application) fresh(like string, body node, taken map[string]bool) string {
+func (a *application) fresh(like string, body tree.Node, taken map[string]bool) string {
 	name := a.x.fresh(like, append(a.argList(), body))
 	for taken[name] {
 		name += "_"
@@ -215,31 +210,31 @@ func (a *application) fresh(like string, body node, taken map[string]bool) strin
 // replace puts the arguments in place of the parameters. shadows are the aliases of tables around, and the parameters
 // of lambdas: they come first.
 func (a *application) replace(v any, shadows []string, inQuery bool) any {
-	n, ok := v.(node)
+	n, ok := v.(tree.Node)
 	if !ok {
-		children(v, func(c any) any { return a.replace(c, shadows, inQuery) })
+		tree.Children(v, func(c any) any { return a.replace(c, shadows, inQuery) })
 		return v
 	}
-	if isQuery(n) {
+	if n.IsQuery() {
 		inQuery = true
 	}
-	if str(n, "type") == "SELECT_NODE" {
-		for _, t := range fromTables(sub(n, "from_table")) {
-			shadows = append(slices.Clip(shadows), "."+strings.ToLower(tableAlias(t)))
+	if n.Str("type") == "SELECT_NODE" {
+		for _, t := range tree.FromTables(n.Sub("from_table")) {
+			shadows = append(slices.Clip(shadows), "."+strings.ToLower(t.TableAlias()))
 		}
 	}
-	if class(n) == "COLUMN_REF" {
+	if n.Class() == "COLUMN_REF" {
 		return a.replaceRef(n, shadows, inQuery)
 	}
-	shadows = append(slices.Clip(shadows), lambdaParams(n)...)
-	children(n, func(c any) any { return a.replace(c, shadows, inQuery) })
+	shadows = append(slices.Clip(shadows), n.LambdaParams()...)
+	tree.Children(n, func(c any) any { return a.replace(c, shadows, inQuery) })
 	return n
 }
 
 // replaceRef replaces a reference. A parameter comes before a column of the same name, as in DuckDB; with more names
 // behind it, a table comes before it.
-func (a *application) replaceRef(n node, shadows []string, inQuery bool) node {
-	names := columnNames(n)
+func (a *application) replaceRef(n tree.Node, shadows []string, inQuery bool) tree.Node {
+	names := n.ColumnNames()
 	name := strings.ToLower(names[0])
 	if slices.Contains(shadows, name) || len(names) > 1 && slices.Contains(shadows, "."+name) {
 		return n
@@ -251,25 +246,20 @@ func (a *application) replaceRef(n node, shadows []string, inQuery bool) node {
 	if inQuery {
 		arg = a.asOutside(name, arg)
 	}
-	arg = clone(arg)
+	arg = arg.Clone()
 	for _, field := range names[1:] {
-		arg = node{"class": "FUNCTION", "type": "FUNCTION", "alias": "", "query_location": n["query_location"], "function_name": "struct_extract",
-			"schema": "", "catalog": "", "children": []any{arg, textNode(field)}, "filter": nil, "distinct": false, "is_operator": false, "export_state": false,
-			"order_bys": node{"type": "ORDER_MODIFIER", "orders": []any{}}}
+		arg = tree.Node{"class": "FUNCTION", "type": "FUNCTION", "alias": "", "query_location": n["query_location"], "function_name": "struct_extract",
+			"schema": "", "catalog": "", "children": []any{arg, tree.Text(field)}, "filter": nil, "distinct": false, "is_operator": false, "export_state": false,
+			"order_bys": tree.Node{"type": "ORDER_MODIFIER", "orders": []any{}}}
 	}
-	return withAlias(arg, str(n, "alias"))
-}
-
-func textNode(s string) node {
-	return node{"class": "CONSTANT", "type": "VALUE_CONSTANT", "alias": "", "query_location": nowhere,
-		"value": node{"type": node{"id": "VARCHAR", "type_info": nil}, "is_null": false, "value": s}}
+	return arg.WithAlias(n.Str("alias"))
 }
 
 // asOutside is an argument whose columns name their tables.
-func (a *application) asOutside(name string, arg node) node {
+func (a *application) asOutside(name string, arg tree.Node) tree.Node {
 	out, ok := a.outside[name]
 	if !ok {
-		out = a.x.qualified(clone(arg), a.frame).(node)
+		out = a.x.qualified(arg.Clone(), a.frame).(tree.Node)
 		a.outside[name] = out
 	}
 	return out
@@ -278,31 +268,31 @@ func (a *application) asOutside(name string, arg node) node {
 // qualified writes the table before every column in an argument that is not of a query within the argument. f is the
 // frame of v.
 func (x *expander) qualified(v any, f *frame) any {
-	n, ok := v.(node)
+	n, ok := v.(tree.Node)
 	if !ok {
-		children(v, func(c any) any { return x.qualified(c, f) })
+		tree.Children(v, func(c any) any { return x.qualified(c, f) })
 		return v
 	}
-	if class(n) == "COLUMN_REF" {
+	if n.Class() == "COLUMN_REF" {
 		x.qualifyRef(n, f)
 		return n
 	}
-	if isQuery(n) {
-		f = &frame{ctes: maps.Clone(f.ctes), from: sub(n, "from_table"), outer: f, nested: true}
-		for _, e := range nodes(list(sub(n, "cte_map"), "map")) {
-			value := sub(e, "value")
-			f.ctes[strings.ToLower(str(e, "key"))] = &cte{query: sub(sub(value, "query"), "node"), aliases: list(value, "aliases"), ctes: maps.Clone(f.ctes), outer: f.outer}
+	if n.IsQuery() {
+		f = &frame{ctes: maps.Clone(f.ctes), from: n.Sub("from_table"), outer: f, nested: true}
+		for _, e := range n.Sub("cte_map").Nodes("map") {
+			value := e.Sub("value")
+			f.ctes[strings.ToLower(e.Str("key"))] = &cte{query: value.Sub("query").Sub("node"), aliases: value.List("aliases"), ctes: maps.Clone(f.ctes), outer: f.outer}
 		}
 	}
-	if params := lambdaParams(n); len(params) > 0 {
+	if params := n.LambdaParams(); len(params) > 0 {
 		f = f.with(params)
 	}
-	children(n, func(c any) any { return x.qualified(c, f) })
+	tree.Children(n, func(c any) any { return x.qualified(c, f) })
 	return n
 }
 
-func (x *expander) qualifyRef(n node, f *frame) {
-	names := columnNames(n)
+func (x *expander) qualifyRef(n tree.Node, f *frame) {
+	names := n.ColumnNames()
 	for g := f; g != nil; g = g.outer {
 		if slices.Contains(g.params, strings.ToLower(names[0])) {
 			return
@@ -312,26 +302,26 @@ func (x *expander) qualifyRef(n node, f *frame) {
 		case isTable || len(owners) > 0 && g.nested:
 			return
 		case len(owners) > 1 && !joinsAlike(g.from, names[0]):
-			x.fail(x.src.wrong(location(n), fmt.Sprintf("%s is a column of several tables, and the macro has a SELECT in it", names[0]), fmt.Sprintf("write %s.%s", owners[0].alias, names[0])))
+			x.fail(x.src.Wrong(n.Location(), fmt.Sprintf("%s is a column of several tables, and the macro has a SELECT in it", names[0]), fmt.Sprintf("write %s.%s", owners[0].alias, names[0])))
 			return
 		case len(owners) > 0:
-			n["column_names"] = append([]any{owners[0].name()}, list(n, "column_names")...)
+			n["column_names"] = append([]any{owners[0].name()}, n.List("column_names")...)
 			return
-		case slices.ContainsFunc(g.items, func(i node) bool { return strings.EqualFold(str(i, "alias"), names[0]) }):
-			x.fail(x.src.wrong(location(n), fmt.Sprintf("the macro has a SELECT in it, which cannot read the alias %s", names[0]), "write the expression itself as the argument"))
+		case slices.ContainsFunc(g.items, func(i tree.Node) bool { return strings.EqualFold(i.Str("alias"), names[0]) }):
+			x.fail(x.src.Wrong(n.Location(), fmt.Sprintf("the macro has a SELECT in it, which cannot read the alias %s", names[0]), "write the expression itself as the argument"))
 			return
 		}
 	}
 }
 
 // joinsAlike says whether a column of several tables is the first one's in the rows of their join.
-func joinsAlike(from node, column string) bool {
-	if str(from, "type") != "JOIN" {
+func joinsAlike(from tree.Node, column string) bool {
+	if from.Str("type") != "JOIN" {
 		return false
 	}
-	named := str(from, "ref_type") == "NATURAL" || slices.ContainsFunc(list(from, "using_columns"), func(c any) bool { s, _ := c.(string); return strings.EqualFold(s, column) })
-	kind := str(from, "join_type")
-	return named && (kind == "INNER" || kind == "LEFT") || !named && (joinsAlike(sub(from, "left"), column) || joinsAlike(sub(from, "right"), column))
+	named := from.Str("ref_type") == "NATURAL" || slices.ContainsFunc(from.List("using_columns"), func(c any) bool { s, _ := c.(string); return strings.EqualFold(s, column) })
+	kind := from.Str("join_type")
+	return named && (kind == "INNER" || kind == "LEFT") || !named && (joinsAlike(from.Sub("left"), column) || joinsAlike(from.Sub("right"), column))
 }
 
 // owners are the tables that have the column; isTable says that the first name is a table itself.
@@ -349,9 +339,9 @@ func owners(leaves []leaf, names []string) (of []leaf, isTable bool) {
 }
 
 // renameLambdas gives other names to the body's lambda parameters that the arguments use.
-func (a *application) renameLambdas(body node, taken map[string]bool) {
-	walk(body, func(n node) bool {
-		for _, p := range lambdaParams(n) {
+func (a *application) renameLambdas(body tree.Node, taken map[string]bool) {
+	tree.Walk(body, func(n tree.Node) bool {
+		for _, p := range n.LambdaParams() {
 			if !taken[p] {
 				continue
 			}
@@ -359,34 +349,7 @@ func (a *application) renameLambdas(body node, taken map[string]bool) {
 			for taken[name] || a.args[name] != nil {
 				name += "_"
 			}
-			renameLambda(n, p, name)
-		}
-		return true
-	})
-}
-
-// renameLambda gives a parameter of the lambdas among a function's arguments another name.
-func renameLambda(n node, old, name string) {
-	for _, arg := range nodes(list(n, "children")) {
-		if class(arg) == "LAMBDA" {
-			renameRefs(arg, old, name, true)
-		}
-	}
-}
-
-// renameRefs writes another name for the first of a reference's names; alone says whether also where there is only one.
-func renameRefs(v any, old, name string, alone bool) {
-	walk(v, func(n node) bool {
-		if class(n) == "COLUMN_REF" && strings.EqualFold(columnNames(n)[0], old) && (alone || len(columnNames(n)) > 1) {
-			list(n, "column_names")[0] = name
-		}
-		if class(n) == "STAR" && strings.EqualFold(str(n, "relation_name"), old) {
-			n["relation_name"] = name
-		}
-		for _, e := range nodes(list(n, "qualified_exclude_list")) {
-			if strings.EqualFold(str(e, "table"), old) {
-				e["table"] = name
-			}
+			tree.RenameLambda(n, p, name)
 		}
 		return true
 	})
@@ -394,14 +357,14 @@ func renameRefs(v any, old, name string, alone bool) {
 
 // renameTables gives other aliases to the tables in the body that are named as something the arguments refer to, inner
 // queries first: their tables come before those of the queries around.
-func (a *application) renameTables(v any, body node, taken map[string]bool) {
-	children(v, func(c any) any { a.renameTables(c, body, taken); return c })
-	n, _ := v.(node)
-	if str(n, "type") != "SELECT_NODE" {
+func (a *application) renameTables(v any, body tree.Node, taken map[string]bool) {
+	tree.Children(v, func(c any) any { a.renameTables(c, body, taken); return c })
+	n, _ := v.(tree.Node)
+	if n.Str("type") != "SELECT_NODE" {
 		return
 	}
-	for _, t := range fromTables(sub(n, "from_table")) {
-		old := tableAlias(t)
+	for _, t := range tree.FromTables(n.Sub("from_table")) {
+		old := t.TableAlias()
 		if !taken[strings.ToLower(old)] {
 			continue
 		}
@@ -409,24 +372,24 @@ func (a *application) renameTables(v any, body node, taken map[string]bool) {
 		cols, known := a.x.tableColumns(t)
 		isColumn := slices.ContainsFunc(cols, func(c Column) bool { return strings.EqualFold(c.Name, old) })
 		t["alias"] = a.fresh(old, body, taken)
-		renameRefs(n, old, str(t, "alias"), known && !isColumn && a.args[strings.ToLower(old)] == nil)
+		tree.RenameRefs(n, old, t.Str("alias"), known && !isColumn && a.args[strings.ToLower(old)] == nil)
 	}
 }
 
 // refuseColumns refuses arguments that name a table of the caller which is called like a column with fields of the body's
 // tables: the column would come first.
-func (a *application) refuseColumns(body node) {
+func (a *application) refuseColumns(body tree.Node) {
 	for name, arg := range a.args {
 		outside := a.asOutside(name, arg)
-		walk(outside, func(ref node) bool {
-			if class(ref) != "COLUMN_REF" || len(columnNames(ref)) < 2 {
-				return !isQuery(ref)
+		tree.Walk(outside, func(ref tree.Node) bool {
+			if ref.Class() != "COLUMN_REF" || len(ref.ColumnNames()) < 2 {
+				return !ref.IsQuery()
 			}
-			walk(body, func(n node) bool {
-				for _, t := range fromTables(sub(n, "from_table")) {
+			tree.Walk(body, func(n tree.Node) bool {
+				for _, t := range tree.FromTables(n.Sub("from_table")) {
 					cols, _ := a.x.tableColumns(t)
-					if slices.ContainsFunc(cols, func(c Column) bool { return strings.EqualFold(c.Name, columnNames(ref)[0]) && hasFields(c.Type) }) {
-						a.x.fail(a.x.src.wrong(location(ref), fmt.Sprintf("the macro reads a column that is named %s too", columnNames(ref)[0]), "give the table another name: FROM ... AS name"))
+					if slices.ContainsFunc(cols, func(c Column) bool { return strings.EqualFold(c.Name, ref.ColumnNames()[0]) && hasFields(c.Type) }) {
+						a.x.fail(a.x.src.Wrong(ref.Location(), fmt.Sprintf("the macro reads a column that is named %s too", ref.ColumnNames()[0]), "give the table another name: FROM ... AS name"))
 					}
 				}
 				return true

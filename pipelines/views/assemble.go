@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -19,10 +20,10 @@ const rowsName = "__millrace_rows__"
 
 // partialOf is the SELECT of a grouping's columns over the topic's rows in a table.
 func (p *planner) partialOf(g *grouping, source string, packed bool) (string, error) {
-	q := clone(g.from)
-	visitTables(q, func(n node) {
+	q := g.from.Clone()
+	tree.VisitTables(q, func(n tree.Node) {
 		if p.isTopic(n) {
-			n["alias"], n["table_name"] = tableAlias(n), source
+			n["alias"], n["table_name"] = n.TableAlias(), source
 		}
 	})
 	if g.kept != nil {
@@ -38,9 +39,9 @@ func (p *planner) partialOf(g *grouping, source string, packed bool) (string, er
 		if err != nil {
 			return "", err
 		}
-		selected = append(selected, withAlias(e, c.name))
+		selected = append(selected, e.WithAlias(c.name))
 		if i < len(g.keys) || g.fuse != nil && c == g.fuse.start {
-			groups = append(groups, positionNode(i+1))
+			groups = append(groups, tree.Int(i+1))
 			set = append(set, json.Number(strconv.Itoa(len(set))))
 		}
 	}
@@ -55,7 +56,7 @@ func (p *planner) partialOf(g *grouping, source string, packed bool) (string, er
 				return "", err
 			}
 		}
-		selected[len(g.keys)+1] = withAlias(stop, g.fuse.stop.name)
+		selected[len(g.keys)+1] = stop.WithAlias(g.fuse.stop.name)
 	}
 	if len(groups) > 0 {
 		q["group_expressions"], q["group_sets"] = groups, []any{set}
@@ -63,7 +64,7 @@ func (p *planner) partialOf(g *grouping, source string, packed bool) (string, er
 	return p.c.print(q)
 }
 
-func (p *planner) partialRows(g *grouping, q node, packed bool) (string, error) {
+func (p *planner) partialRows(g *grouping, q tree.Node, packed bool) (string, error) {
 	text, err := p.c.print(q)
 	if err != nil {
 		return "", err
@@ -215,7 +216,7 @@ func (p *planner) together(of func(g *grouping) (string, error)) (string, error)
 func (p *planner) partialSQL() (string, error) {
 	reads := 0
 	for _, g := range p.groupings {
-		visitTables(g.from, func(n node) {
+		tree.VisitTables(g.from, func(n tree.Node) {
 			if p.isTopic(n) {
 				reads++
 			}
@@ -254,8 +255,8 @@ func (p *planner) printPlans() error {
 }
 
 func (p *planner) finalSQL() (string, error) {
-	root := clone(p.root)
-	s := &settler{c: p.c, moments: true, isTopic: func(node) bool { return false }}
+	root := p.root.Clone()
+	s := &settler{c: p.c, moments: true, isTopic: func(tree.Node) bool { return false }}
 	if err := s.settleQuery(root, nil); err != nil { // what is left to do over merged groups
 		return "", err
 	}
@@ -329,7 +330,7 @@ func (p *planner) expect(plan, text string, want []Column) error {
 // keyColumns says which answer columns are group keys that travel as they are.
 func (p *planner) keyColumns() {
 	windowed := firstWindow(p.root["select_list"]) != nil || firstWindow(p.root["qualify"]) != nil || firstWindow(p.root["modifiers"]) != nil
-	if p.top == nil || windowed || p.top.sets != nil || len(p.groupings) > 1 || slices.ContainsFunc(nodes(list(p.root, "modifiers")), func(m node) bool { return strings.HasPrefix(str(m, "type"), "LIMIT") }) {
+	if p.top == nil || windowed || p.top.sets != nil || len(p.groupings) > 1 || slices.ContainsFunc(p.root.Nodes("modifiers"), func(m tree.Node) bool { return strings.HasPrefix(m.Str("type"), "LIMIT") }) {
 		return
 	}
 	for i, item := range p.top.items {

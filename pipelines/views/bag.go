@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/views/internal/aggregate"
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // bag is State for aggregates that need their arguments as they were: each different tuple of them in a group, with how
@@ -26,15 +27,15 @@ type output struct {
 }
 
 // bagged gives the final expression of an aggregate that is computed over a bag, nil for one that is not.
-func (g *grouper) bagged(a aggregate.Call, n node) (node, error) {
+func (g *grouper) bagged(a aggregate.Call, n tree.Node) (tree.Node, error) {
 	name := a.Plain()
-	orders := nodes(list(sub(n, "order_bys"), "orders"))
+	orders := n.Sub("order_bys").Nodes("orders")
 	known := a.NeedsValues()
 	switch {
 	case a.Distinct && !a.IgnoresDistinct():
 	case len(orders) > 0 && a.TakesOrder():
 	case len(orders) > 0 && !known:
-		n["order_bys"] = node{"type": "ORDER_MODIFIER", "orders": []any{}} // to the others it makes no difference
+		n["order_bys"] = tree.Node{"type": "ORDER_MODIFIER", "orders": []any{}} // to the others it makes no difference
 		return nil, nil
 	case !known:
 		return nil, nil
@@ -45,7 +46,7 @@ func (g *grouper) bagged(a aggregate.Call, n node) (node, error) {
 		return nil, blocked(fmt.Sprintf("%s(DISTINCT ...) needs all rows at once", name))
 	}
 	g.noteBag(n)
-	n = clone(n)
+	n = n.Clone()
 	if name == "mode" && g.byPlace(orders) {
 		return g.firstMode(n, orders)
 	}
@@ -57,11 +58,11 @@ func (g *grouper) bagged(a aggregate.Call, n node) (node, error) {
 		return g.output(b, text, false)
 	}
 	s := settling{settler: &settler{c: g.c, moments: true}}
-	settled, err := s.settle(withAlias(n, ""))
+	settled, err := s.settle(n.WithAlias(""))
 	if err != nil {
 		return nil, err
 	}
-	text, err := g.c.printExpr(settled.(node))
+	text, err := g.c.printExpr(settled.(tree.Node))
 	if err != nil {
 		return nil, err
 	}
@@ -69,23 +70,23 @@ func (g *grouper) bagged(a aggregate.Call, n node) (node, error) {
 }
 
 // counted is an aggregate that needs no more than how often each value occurred; empty for the others.
-func (g *grouper) counted(n node, b *bag) string {
+func (g *grouper) counted(n tree.Node, b *bag) string {
 	a, _ := aggregateCall(n)
-	if a.Distinct || g.sets != nil || g.fused() || len(list(n, "children")) != 1 || g.c.printCall(&a, n) != nil {
+	if a.Distinct || g.sets != nil || g.fused() || len(n.List("children")) != 1 || g.c.printCall(&a, n) != nil {
 		return ""
 	}
 	return a.OverCounts(b.count.name)
 }
 
 // byPlace says whether an order is that of the records' place in the log, and then of the value itself.
-func (g *grouper) byPlace(orders []node) bool {
+func (g *grouper) byPlace(orders []tree.Node) bool {
 	return len(orders) >= len(handed) && len(orders) <= len(handed)+1 && slices.ContainsFunc(recordNames, func(names [3]string) bool {
 		for i, name := range names {
-			at := sub(orders[i], "expression")
-			if class(at) == "FUNCTION" {
-				at = list(at, "children")[0].(node)
+			at := orders[i].Sub("expression")
+			if at.Class() == "FUNCTION" {
+				at = at.List("children")[0].(tree.Node)
 			}
-			if cols := columnNames(at); len(cols) != 2 || cols[1] != name {
+			if cols := at.ColumnNames(); len(cols) != 2 || cols[1] != name {
 				return false
 			}
 		}
@@ -97,11 +98,11 @@ var recordNames = [][3]string{{"_timestamp", "_partition", "_offset"}, [3]string
 
 // firstMode is mode, where of values that occur equally often the one that was there first is it: the bag keeps the place
 // of the first.
-func (g *grouper) firstMode(n node, orders []node) (node, error) {
-	n["order_bys"] = node{"type": "ORDER_MODIFIER", "orders": []any{}}
+func (g *grouper) firstMode(n tree.Node, orders []tree.Node) (tree.Node, error) {
+	n["order_bys"] = tree.Node{"type": "ORDER_MODIFIER", "orders": []any{}}
 	var fields []string
 	for i := range handed {
-		text, err := g.c.printExpr(sub(orders[i], "expression"))
+		text, err := g.c.printExpr(orders[i].Sub("expression"))
 		if err != nil {
 			return nil, err
 		}
@@ -127,14 +128,14 @@ func (g *grouper) firstMode(n node, orders []node) (node, error) {
 }
 
 // output is a column of what a bag comes to.
-func (g *grouper) output(b *bag, text string, expand bool) (node, error) {
+func (g *grouper) output(b *bag, text string, expand bool) (tree.Node, error) {
 	if at := slices.IndexFunc(b.outputs, func(has output) bool { return has.text == text }); at >= 0 {
-		return columnRef(b.outputs[at].name), nil
+		return tree.ColumnRef(b.outputs[at].name), nil
 	}
 	o := output{name: fmt.Sprintf("b%d", g.outs), text: text, expand: expand}
 	g.outs++
 	b.outputs = append(b.outputs, o)
-	return columnRef(o.name), nil
+	return tree.ColumnRef(o.name), nil
 }
 
 // plainly says whether an aggregate is a function of the values alone.
@@ -143,27 +144,27 @@ func (g *grouper) plainly(name string) bool {
 }
 
 // bagOf finds or makes the bag of an aggregate's arguments, and puts its columns in their place.
-func (g *grouper) bagOf(n node) (*bag, error) {
-	var args []node // slots
-	put := []func(node){}
-	var take func(e node, set func(node))
-	take = func(e node, set func(node)) {
+func (g *grouper) bagOf(n tree.Node) (*bag, error) {
+	var args []tree.Node // slots
+	put := []func(tree.Node){}
+	var take func(e tree.Node, set func(tree.Node))
+	take = func(e tree.Node, set func(tree.Node)) {
 		switch {
-		case e == nil || !hasColumn(e):
-		case class(e) == "FUNCTION" && strings.EqualFold(str(e, "function_name"), "row"): // a struct without names, which cannot travel
-			for i, c := range nodes(list(e, "children")) {
-				take(c, func(to node) { list(e, "children")[i] = to })
+		case e == nil || !tree.HasColumn(e):
+		case e.Class() == "FUNCTION" && strings.EqualFold(e.Str("function_name"), "row"): // a struct without names, which cannot travel
+			for i, c := range e.Nodes("children") {
+				take(c, func(to tree.Node) { e.List("children")[i] = to })
 			}
 		default:
 			args, put = append(args, e), append(put, set)
 		}
 	}
-	for i, c := range nodes(list(n, "children")) {
-		take(c, func(e node) { list(n, "children")[i] = withAlias(e, str(c, "alias")) })
+	for i, c := range n.Nodes("children") {
+		take(c, func(e tree.Node) { n.List("children")[i] = e.WithAlias(c.Str("alias")) })
 	}
-	take(sub(n, "filter"), func(e node) { n["filter"] = e })
-	for _, o := range nodes(list(sub(n, "order_bys"), "orders")) {
-		take(sub(o, "expression"), func(e node) { o["expression"] = e })
+	take(n.Sub("filter"), func(e tree.Node) { n["filter"] = e })
+	for _, o := range n.Sub("order_bys").Nodes("orders") {
+		take(o.Sub("expression"), func(e tree.Node) { o["expression"] = e })
 	}
 	texts := make([]string, len(args))
 	for i, e := range args {
@@ -176,9 +177,9 @@ func (g *grouper) bagOf(n node) (*bag, error) {
 	if err != nil {
 		return nil, err
 	}
-	column := func(text string) node {
+	column := func(text string) tree.Node {
 		i := slices.IndexFunc(b.keys[len(g.keys):], func(k *column) bool { return k.text == text })
-		return columnRef(b.keys[len(g.keys)+i].name)
+		return tree.ColumnRef(b.keys[len(g.keys)+i].name)
 	}
 	for i, text := range texts {
 		put[i](column(text))
@@ -199,7 +200,7 @@ func (g *grouper) bagNamed(texts []string) (*bag, error) {
 	b.from = g.rowsOf()
 	for _, k := range g.keys {
 		if isSession(k) {
-			k = list(k, "children")[0].(node) // the time itself: which session it is of is known when all are merged
+			k = k.List("children")[0].(tree.Node) // the time itself: which session it is of is known when all are merged
 		}
 		text, err := g.c.printExpr(k)
 		if err != nil {

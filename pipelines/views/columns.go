@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // leaf is one table of a FROM clause.
 type leaf struct {
-	node    node
+	node    tree.Node
 	alias   string
 	columns []Column
 }
@@ -19,7 +21,7 @@ func (l leaf) has(column string) bool {
 
 // name is what a column may be written behind: a table that has no alias gets one.
 func (l leaf) name() string {
-	if tableAlias(l.node) == "" {
+	if l.node.TableAlias() == "" {
 		l.node["alias"] = l.alias
 	}
 	return l.alias
@@ -31,15 +33,14 @@ func (x *expander) leavesOf(f *frame) []leaf {
 		return f.leaves
 	}
 	f.leaves = []leaf{}
-	probe := clone(f.from)
-	named := fromTables(probe)
-	for i, t := range fromTables(f.from) {
-		if tableAlias(t) == "" {
+	probe := f.from.Clone()
+	named := tree.FromTables(probe)
+	for i, t := range tree.FromTables(f.from) {
+		if t.TableAlias() == "" {
 			named[i]["alias"] = x.fresh("part", probe)
 		}
-		alias := tableAlias(named[i])
-		q := emptySelect(node{"from_table": probe})
-		q["select_list"] = []any{starNode(alias)}
+		alias := named[i].TableAlias()
+		q := tree.SelectFrom(probe, tree.Star(alias))
 		if cols, ok := x.describe(q, f); ok {
 			f.leaves = append(f.leaves, leaf{t, alias, cols})
 		}
@@ -47,25 +48,19 @@ func (x *expander) leavesOf(f *frame) []leaf {
 	return f.leaves
 }
 
-func starNode(table string) node {
-	return node{"class": "STAR", "type": "STAR", "alias": "", "query_location": nowhere, "relation_name": table,
-		"exclude_list": []any{}, "replace_list": []any{}, "columns": false, "expr": nil, "qualified_exclude_list": []any{}, "rename_list": []any{}}
-}
-
 // tableColumns are the columns of one table by itself.
-func (x *expander) tableColumns(t node) ([]Column, bool) {
-	q := emptySelect(node{"from_table": t})
-	q["select_list"] = []any{starNode("")}
+func (x *expander) tableColumns(t tree.Node) ([]Column, bool) {
+	q := tree.SelectFrom(t, tree.Star(""))
 	return x.describe(q, &frame{})
 }
 
 // describe gives the columns of a query in a frame. It is false for what does not bind: that is reported when the whole
 // is described.
-func (x *expander) describe(q node, f *frame) ([]Column, bool) {
-	q = clone(q)
+func (x *expander) describe(q tree.Node, f *frame) ([]Column, bool) {
+	q = q.Clone()
 	x.fillCTEs(q, f.ctes)
 	for at := f.outer; ; at = at.outer {
-		text, err := x.c.print(clone(q))
+		text, err := x.c.print(q.Clone())
 		if err != nil {
 			return nil, false
 		}
@@ -83,24 +78,22 @@ func (x *expander) describe(q node, f *frame) ([]Column, bool) {
 }
 
 // beneath is a SELECT with the columns of a query that may read those of a frame around it.
-func (x *expander) beneath(q node, f *frame) node {
-	from := clone(f.from)
+func (x *expander) beneath(q tree.Node, f *frame) tree.Node {
+	from := f.from.Clone()
 	x.fillCTEs(from, f.ctes)
 	const alias = "__millrace_inner__"
-	inner := node{"type": "SUBQUERY", "alias": alias, "sample": nil, "subquery": node{"node": q, "named_param_map": []any{}}, "column_name_alias": []any{}}
-	out := emptySelect(node{"from_table": besides(from, inner)})
-	out["select_list"] = []any{starNode(alias)}
+	out := tree.SelectFrom(tree.CrossJoin(from, tree.Subquery(q, alias)), tree.Star(alias))
 	return out
 }
 
 // fillCTEs makes the tables that a query reads, and puts tables with the same columns in place of common table
 // expressions from around it.
-func (x *expander) fillCTEs(q node, ctes map[string]*cte) {
-	visitTables(q, func(t node) {
-		if str(t, "schema_name") == "" && str(t, "catalog_name") == "" {
-			if e, ok := ctes[strings.ToLower(str(t, "table_name"))]; ok {
+func (x *expander) fillCTEs(q tree.Node, ctes map[string]*cte) {
+	tree.VisitTables(q, func(t tree.Node) {
+		if t.Str("schema_name") == "" && t.Str("catalog_name") == "" {
+			if e, ok := ctes[strings.ToLower(t.Str("table_name"))]; ok {
 				if table := x.cteTable(e); table != "" {
-					t["alias"], t["table_name"] = tableAlias(t), table
+					t["alias"], t["table_name"] = t.TableAlias(), table
 				}
 				return
 			}
@@ -115,11 +108,10 @@ func (x *expander) cteTable(e *cte) string {
 		return e.table
 	}
 	base := e.query
-	if str(base, "type") == "RECURSIVE_CTE_NODE" {
-		base = sub(base, "left")
+	if base.Str("type") == "RECURSIVE_CTE_NODE" {
+		base = base.Sub("left")
 	}
-	q := emptySelect(node{"from_table": node{"type": "SUBQUERY", "alias": "", "sample": nil, "subquery": node{"node": base, "named_param_map": []any{}}, "column_name_alias": []any{}}})
-	q["select_list"] = []any{starNode("")} // of a subquery, which tells columns of one name apart
+	q := tree.SelectFrom(tree.Subquery(base, ""), tree.Star("")) // of a subquery, which tells columns of one name apart
 	cols, ok := x.describe(q, &frame{ctes: e.ctes, outer: e.outer})
 	if !ok {
 		return ""

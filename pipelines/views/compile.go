@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -22,12 +23,12 @@ func quoteName(s string) string { return schemas.QuoteIdent(s) }
 func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	src := source{file: file, text: text}
+	src := tree.Source{File: file, Text: text}
 	st, err := c.parse(src)
 	if err != nil {
 		return nil, err
 	}
-	query := sub(st, "node")
+	query := st.Sub("node")
 	v := &View{Name: name, Reasons: []string{}, Notes: []string{}, Warnings: []string{}, Wanted: map[string][]string{}, KeyColumns: map[string]string{}}
 	b := &build{c: c, cat: cat, view: v, query: query}
 	defer c.dropTables()
@@ -38,7 +39,7 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 	if err := c.checkFunctions(src, query, true); err != nil {
 		return nil, err
 	}
-	if v.SQL, err = c.print(clone(query)); err != nil {
+	if v.SQL, err = c.print(query.Clone()); err != nil {
 		return nil, err
 	}
 	if err := b.resolveTables(); err != nil {
@@ -79,17 +80,17 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 // build is one compilation under way.
 type build struct {
 	c        *Compiler
-	src      source
+	src      tree.Source
 	cat      *Catalog
 	view     *View
-	query    node
+	query    tree.Node
 	topics   map[string]*schemas.Topic // those read
 	refs     map[string]*Reference
-	settled  node // the query, its answer fixed where SQL leaves it open
-	rawTree  node // what Plans.Raw prints
-	rawCast  bool // Plans.Raw casts what that tree gives
-	tied     bool // some aggregate needs the record's place in the log
-	sketched bool // some aggregate is a sketch
+	settled  tree.Node // the query, its answer fixed where SQL leaves it open
+	rawTree  tree.Node // what Plans.Raw prints
+	rawCast  bool      // Plans.Raw casts what that tree gives
+	tied     bool      // some aggregate needs the record's place in the log
+	sketched bool      // some aggregate is a sketch
 }
 
 func lookup[T any](m map[string]T, name string) (string, T, bool) {
@@ -109,12 +110,12 @@ func lookup[T any](m map[string]T, name string) (string, T, bool) {
 func (b *build) resolveTables() error {
 	b.topics, b.refs = map[string]*schemas.Topic{}, map[string]*Reference{}
 	var problem error
-	visitTables(b.query, func(n node) {
+	tree.VisitTables(b.query, func(n tree.Node) {
 		if problem != nil {
 			return
 		}
-		name := str(n, "table_name")
-		if str(n, "schema_name") == "" && str(n, "catalog_name") == "" && n["at_clause"] == nil {
+		name := n.Str("table_name")
+		if n.Str("schema_name") == "" && n.Str("catalog_name") == "" && n["at_clause"] == nil {
 			if k, t, ok := lookup(b.cat.Topics, name); ok {
 				b.topics[k] = t
 				return
@@ -126,7 +127,7 @@ func (b *build) resolveTables() error {
 		}
 		known := append(slices.Sorted(maps.Keys(b.cat.Topics)), slices.Sorted(maps.Keys(b.cat.ViewTexts))...)
 		known = append(known, slices.Sorted(maps.Keys(b.cat.References))...)
-		problem = b.src.unknownTable(n, known, "topic, view or reference table")
+		problem = unknownTable(b.src, n, known, "topic, view or reference table")
 	})
 	v := b.view
 	v.Topics, v.References = sortedNames(b.topics), sortedNames(b.refs)
@@ -265,32 +266,32 @@ type names struct {
 	renamed map[string]bool     // table -> its columns have other names here
 }
 
-func usedNames(query node) names {
+func usedNames(query tree.Node) names {
 	u := names{mention: map[string]bool{}, alone: map[string]bool{}, aliases: map[string][]string{}, renamed: map[string]bool{}}
-	walk(query, func(n node) bool {
+	tree.Walk(query, func(n tree.Node) bool {
 		switch {
-		case class(n) == "STAR":
+		case n.Class() == "STAR":
 			u.all = true
-		case str(n, "type") == "ORDER_MODIFIER":
-			if orders := nodes(list(n, "orders")); len(orders) == 1 && class(sub(orders[0], "expression")) == "STAR" {
+		case n.Str("type") == "ORDER_MODIFIER":
+			if orders := n.Nodes("orders"); len(orders) == 1 && orders[0].Sub("expression").Class() == "STAR" {
 				return false // ORDER BY ALL orders by what is selected
 			}
-		case class(n) == "COLUMN_REF":
-			cols := columnNames(n)
+		case n.Class() == "COLUMN_REF":
+			cols := n.ColumnNames()
 			if len(cols) == 1 {
 				u.alone[strings.ToLower(cols[0])] = true
 			}
 			for _, c := range cols {
 				u.mention[strings.ToLower(c)] = true
 			}
-		case class(n) == "POSITIONAL_REFERENCE" || str(n, "type") == "PIVOT" || str(n, "ref_type") == "NATURAL" || str(n, "ref_type") == "POSITIONAL":
+		case n.Class() == "POSITIONAL_REFERENCE" || n.Str("type") == "PIVOT" || n.Str("ref_type") == "NATURAL" || n.Str("ref_type") == "POSITIONAL":
 			u.all = true
-		case str(n, "type") == "BASE_TABLE":
-			t := strings.ToLower(str(n, "table_name"))
-			u.aliases[t] = append(u.aliases[t], strings.ToLower(tableAlias(n)))
-			u.renamed[t] = u.renamed[t] || len(list(n, "column_name_alias")) > 0
+		case n.Str("type") == "BASE_TABLE":
+			t := strings.ToLower(n.Str("table_name"))
+			u.aliases[t] = append(u.aliases[t], strings.ToLower(n.TableAlias()))
+			u.renamed[t] = u.renamed[t] || len(n.List("column_name_alias")) > 0
 		}
-		for _, c := range list(n, "using_columns") {
+		for _, c := range n.List("using_columns") {
 			if s, ok := c.(string); ok {
 				u.mention[strings.ToLower(s)] = true
 			}

@@ -1,7 +1,7 @@
 // Package views compiles a view's SELECT into the plans that compute it in pieces.
 //
 // DuckDB's own parser reads the SQL (json_serialize_sql), this package edits the tree it gives, and DuckDB prints the
-// result (json_deserialize_sql). Nothing here parses SQL by itself; lex.go only tells the statements of a file apart.
+// result (json_deserialize_sql). Nothing here parses SQL by itself; tree.Lex only tells the statements of a file apart.
 //
 // A view over one topic and any reference tables is cut where it goes from the topic's records to groups of them:
 //

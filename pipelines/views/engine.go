@@ -12,6 +12,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -119,52 +120,81 @@ func (c *Compiler) describe(q string) ([]Column, error) {
 	return scanColumns(rows)
 }
 
+// describeTree gives the columns of a query over the tables that exist now. Errors are Problems at the places that the
+// tree names; known are the columns to compare a wrong name with.
+func (c *Compiler) describeTree(src tree.Source, query tree.Node, known []string) ([]Column, error) {
+	text, err := c.print(query.Clone())
+	if err != nil {
+		return nil, err
+	}
+	cols, err := c.describe(text)
+	if err == nil {
+		return cols, nil
+	}
+	e := engineError(err)
+	if src.Mixed() && e.candidates != "" { // the columns may be those of a view or a macro, not of a table
+		known = strings.Split(e.candidates, ",")
+	}
+	at := -1
+	if e.position >= 0 {
+		if printed, perr := c.selectNode(text); perr == nil {
+			at = tree.SameLocation(printed, query, e.position-len("DESCRIBE "))
+		}
+	}
+	if at < 0 { // the place is of something that is no node, such as a type
+		if _, err := c.describe(src.Text); err != nil && engineError(err).message == e.message {
+			at = max(engineError(err).position-len("DESCRIBE "), -1)
+		}
+	}
+	return nil, bindError(src, e, at, known)
+}
+
 // parse gives the tree of the one SELECT in the text. Errors are Problems at their place in it.
-func (c *Compiler) parse(src source) (node, error) { return c.parsePart(src, src.text, 0) }
+func (c *Compiler) parse(src tree.Source) (tree.Node, error) { return c.parsePart(src, src.Text, 0) }
 
 // parsePart gives the tree of the one SELECT in a piece of SQL, whose byte 0 is byte at of the text. Places in the tree
 // are those in the piece.
-func (c *Compiler) parsePart(src source, part string, at int) (node, error) {
+func (c *Compiler) parsePart(src tree.Source, part string, at int) (tree.Node, error) {
 	text, err := c.text("SELECT json_serialize_sql($1::VARCHAR)::VARCHAR", part)
 	if err != nil {
-		return nil, src.wrong(max(at, 0), "the SQL could not be read: "+engineError(err).message, "write one SELECT")
+		return nil, src.Wrong(max(at, 0), "the SQL could not be read: "+engineError(err).message, "write one SELECT")
 	}
-	tree, err := decodeTree(text)
+	parsed, err := tree.Decode(text)
 	if err != nil {
 		return nil, fmt.Errorf("read DuckDB's parse tree: %w", err)
 	}
-	if flag(tree, "error") {
-		return nil, src.notParsed(tree, part, at)
+	if parsed.Flag("error") {
+		return nil, notParsed(src, parsed, part, at)
 	}
-	statements := nodes(list(tree, "statements"))
+	statements := parsed.Nodes("statements")
 	switch len(statements) {
 	case 1:
 		return statements[0], nil
 	case 0:
-		return nil, src.wrong(max(at, 0), "there is no SELECT here", "write one SELECT")
+		return nil, src.Wrong(max(at, 0), "there is no SELECT here", "write one SELECT")
 	}
-	return nil, src.wrong(max(0, at+firstLocation(statements[1])), fmt.Sprintf("there are %d statements here, one SELECT is allowed", len(statements)), "keep one; WITH or UNION ALL puts several SELECTs into one statement")
+	return nil, src.Wrong(max(0, at+tree.FirstLocation(statements[1])), fmt.Sprintf("there are %d statements here, one SELECT is allowed", len(statements)), "keep one; WITH or UNION ALL puts several SELECTs into one statement")
 }
 
 // expr parses one expression of this package's own making.
-func (c *Compiler) expr(text string) (node, error) {
+func (c *Compiler) expr(text string) (tree.Node, error) {
 	n, err := c.selectNode("SELECT " + text)
 	if err != nil {
 		return nil, err
 	}
-	return list(n, "select_list")[0].(node), nil
+	return n.List("select_list")[0].(tree.Node), nil
 }
 
-func (c *Compiler) selectNode(text string) (node, error) {
-	st, err := c.parse(source{text: text})
+func (c *Compiler) selectNode(text string) (tree.Node, error) {
+	st, err := c.parse(tree.Source{Text: text})
 	if err != nil {
 		return nil, fmt.Errorf("parse %s: %w", text, err)
 	}
-	return sub(st, "node"), nil
+	return st.Sub("node"), nil
 }
 
 // print gives the SQL of a query node.
-func (c *Compiler) print(query node) (string, error) {
+func (c *Compiler) print(query tree.Node) (string, error) {
 	text, err := c.text("SELECT json_deserialize_sql($1::VARCHAR)", encodeQuery(query))
 	if err != nil {
 		return "", fmt.Errorf("print SQL: %s", engineError(err).message)
@@ -173,18 +203,18 @@ func (c *Compiler) print(query node) (string, error) {
 }
 
 // encodeQuery is a query as json_deserialize_sql takes it, which prints the name in name.* without the quotes it may need.
-func encodeQuery(query node) string {
+func encodeQuery(query tree.Node) string {
 	plain := map[uintptr]string{} // by the address of a star
-	walk(query, func(n node) bool {
-		if name := str(n, "relation_name"); name != "" {
-			plain[address(n)] = name
+	tree.Walk(query, func(n tree.Node) bool {
+		if name := n.Str("relation_name"); name != "" {
+			plain[n.Address()] = name
 			n["relation_name"] = quoteName(name)
 		}
 		return true
 	})
-	text := encodeTree(node{"error": false, "statements": []any{node{"node": query, "named_param_map": []any{}}}})
-	walk(query, func(n node) bool {
-		if name, ok := plain[address(n)]; ok {
+	text := tree.Encode(tree.Node{"error": false, "statements": []any{tree.Node{"node": query, "named_param_map": []any{}}}})
+	tree.Walk(query, func(n tree.Node) bool {
+		if name, ok := plain[n.Address()]; ok {
 			n["relation_name"] = name
 		}
 		return true
@@ -193,29 +223,29 @@ func encodeQuery(query node) string {
 }
 
 // printExpr gives the SQL of an expression.
-func (c *Compiler) printExpr(e node) (string, error) {
+func (c *Compiler) printExpr(e tree.Node) (string, error) {
 	n, err := c.selectNode("SELECT 1")
 	if err != nil {
 		return "", err
 	}
-	n["select_list"] = []any{withAlias(clone(e), "")}
+	n["select_list"] = []any{e.Clone().WithAlias("")}
 	text, err := c.print(n)
 	return strings.TrimPrefix(text, "SELECT "), err
 }
 
-func (s source) notParsed(tree node, part string, from int) error {
-	message := str(tree, "error_message")
+func notParsed(s tree.Source, parsed tree.Node, part string, from int) error {
+	message := parsed.Str("error_message")
 	if strings.Contains(message, "Only SELECT") {
-		return s.notSelect(part, from)
+		return notSelect(s, part, from)
 	}
 	at := -1
-	if n, err := strconv.Atoi(fmt.Sprint(tree["position"])); err == nil {
-		at = from + byteOffset(part, n)
+	if n, err := strconv.Atoi(fmt.Sprint(parsed["position"])); err == nil {
+		at = from + tree.ByteOffset(part, n)
 	}
 	if strings.TrimSpace(part) == "" {
 		at, message = max(from, 0), "there is no SELECT here"
 	}
-	return s.wrong(at, message, "correct the SQL; it is DuckDB's dialect")
+	return s.Wrong(at, message, "correct the SQL; it is DuckDB's dialect")
 }
 
 // duckError is DuckDB's error as its errors_as_json setting gives it.
@@ -236,15 +266,4 @@ func engineError(err error) duckError {
 		return e
 	}
 	return duckError{message: text, position: -1}
-}
-
-func firstLocation(v any) int {
-	at := -1
-	walk(v, func(n node) bool {
-		if l := location(n); l >= 0 && (at < 0 || l < at) {
-			at = l
-		}
-		return true
-	})
-	return at
 }

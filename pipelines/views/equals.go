@@ -3,6 +3,8 @@ package views
 import (
 	"slices"
 	"strings"
+
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // equals finds for each table that the query reads once what its WHERE demands of the table's columns: that they equal
@@ -10,23 +12,23 @@ import (
 func (a *adhoc) equals() error {
 	reads := map[string]int{}
 	names := map[uintptr]string{} // of the nodes of FROM, by address
-	visitTables(a.query, func(n node) {
-		key := str(n, "schema_name") + "." + str(n, "table_name")
+	tree.VisitTables(a.query, func(n tree.Node) {
+		key := n.Str("schema_name") + "." + n.Str("table_name")
 		reads[key]++
-		names[address(n)] = key
+		names[n.Address()] = key
 	})
 	var failed error
-	walk(a.query, func(n node) bool {
-		from := sub(n, "from_table")
-		if str(n, "type") != "SELECT_NODE" || from == nil || failed != nil {
+	tree.Walk(a.query, func(n tree.Node) bool {
+		from := n.Sub("from_table")
+		if n.Str("type") != "SELECT_NODE" || from == nil || failed != nil {
 			return failed == nil
 		}
-		key, known := names[address(from)]
+		key, known := names[from.Address()]
 		i := slices.IndexFunc(a.tables, func(t Table) bool { return t.Schema+"."+t.Name == key })
-		if !known || i < 0 || reads[key] != 1 || len(list(from, "column_name_alias")) > 0 || from["sample"] != nil || n["sample"] != nil {
+		if !known || i < 0 || reads[key] != 1 || len(from.List("column_name_alias")) > 0 || from["sample"] != nil || n["sample"] != nil {
 			return true
 		}
-		for _, c := range conjuncts(sub(n, "where_clause")) {
+		for _, c := range tree.Conjuncts(n.Sub("where_clause")) {
 			column, value := a.equal(c, from, key)
 			if column == "" {
 				continue
@@ -43,28 +45,17 @@ func (a *adhoc) equals() error {
 	return failed
 }
 
-// conjuncts are the conditions that an expression joins by AND.
-func conjuncts(e node) (out []node) {
-	if str(e, "type") != "CONJUNCTION_AND" {
-		return []node{e}
-	}
-	for _, c := range nodes(list(e, "children")) {
-		out = append(out, conjuncts(c)...)
-	}
-	return out
-}
-
 // equal is the table's column and the constant that a condition demands it to be; no column if it is another condition.
-func (a *adhoc) equal(c, from node, key string) (column string, value node) {
-	if str(c, "type") != "COMPARE_EQUAL" {
+func (a *adhoc) equal(c, from tree.Node, key string) (column string, value tree.Node) {
+	if c.Str("type") != "COMPARE_EQUAL" {
 		return "", nil
 	}
-	ref, value := sub(c, "left"), sub(c, "right")
-	if class(ref) != "COLUMN_REF" {
+	ref, value := c.Sub("left"), c.Sub("right")
+	if ref.Class() != "COLUMN_REF" {
 		ref, value = value, ref
 	}
-	names := columnNames(ref)
-	if class(ref) != "COLUMN_REF" || !isConstant(value) || len(names) > 2 || len(names) == 2 && !strings.EqualFold(names[0], tableAlias(from)) {
+	names := ref.ColumnNames()
+	if ref.Class() != "COLUMN_REF" || !value.IsConstant() || len(names) > 2 || len(names) == 2 && !strings.EqualFold(names[0], from.TableAlias()) {
 		return "", nil
 	}
 	for _, known := range a.columns[key] {

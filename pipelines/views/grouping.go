@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // grouping is a part of State: what one GROUP BY over the topic's records comes to, or the rows of a SELECT as they are.
 type grouping struct {
-	from   node // a SELECT whose FROM, WHERE and WITH give the rows; of kept rows the SELECT itself
+	from   tree.Node // a SELECT whose FROM, WHERE and WITH give the rows; of kept rows the SELECT itself
 	keys   []*column
 	states []*column
 	kept   *keptRows
@@ -41,12 +43,12 @@ func (p *planner) newKey(text string) *column {
 type grouper struct {
 	*planner
 	in      []with
-	query   node // becomes the SELECT over results
-	core    node // as it was, by itself
+	query   tree.Node // becomes the SELECT over results
+	core    tree.Node // as it was, by itself
 	scope   *scope
-	items   []node // the SELECT list with aliases put in place
-	aliases map[string]node
-	keys    []node
+	items   []tree.Node // the SELECT list with aliases put in place
+	aliases map[string]tree.Node
+	keys    []tree.Node
 	index   map[string]int // of keys
 	sets    [][]int        // indexes of keys, for GROUPING SETS and the like
 	main    *grouping
@@ -56,8 +58,8 @@ type grouper struct {
 }
 
 // group turns a SELECT that groups records into one over results.
-func (p *planner) group(q node, in []with) error {
-	g := &grouper{planner: p, in: in, query: q, core: standing(q, in), aliases: map[string]node{}, index: map[string]int{}, states: map[string]string{}}
+func (p *planner) group(q tree.Node, in []with) error {
+	g := &grouper{planner: p, in: in, query: q, core: standing(q, in), aliases: map[string]tree.Node{}, index: map[string]int{}, states: map[string]string{}}
 	g.main = &grouping{}
 	var err error
 	if g.scope, err = p.c.newScope(g.core); err != nil {
@@ -77,9 +79,9 @@ func (p *planner) group(q node, in []with) error {
 }
 
 // rowsOf is a SELECT of nothing from the rows that are grouped.
-func (g *grouper) rowsOf() node {
-	q := clone(emptySelect(g.core))
-	if w := sub(g.core, "where_clause"); w != nil {
+func (g *grouper) rowsOf() tree.Node {
+	q := tree.EmptySelect(g.core).Clone()
+	if w := g.core.Sub("where_clause"); w != nil {
 		q["where_clause"] = g.scope.expand(w, g.aliases, false)
 	}
 	return q
@@ -87,15 +89,15 @@ func (g *grouper) rowsOf() node {
 
 // expandItems puts aliases of the SELECT list in place where later items use them.
 func (g *grouper) expandItems() error {
-	for _, item := range nodes(list(g.query, "select_list")) {
-		if class(item) == "STAR" {
+	for _, item := range g.query.Nodes("select_list") {
+		if item.Class() == "STAR" {
 			return blocked("* beside an aggregate is computed over all rows; name the columns")
 		}
 		e := g.scope.expand(item, g.aliases, false)
 		g.items = append(g.items, e)
-		if a := strings.ToLower(str(e, "alias")); a != "" {
+		if a := strings.ToLower(e.Str("alias")); a != "" {
 			if _, taken := g.aliases[a]; !taken {
-				g.aliases[a] = withAlias(clone(e), "")
+				g.aliases[a] = e.Clone().WithAlias("")
 			}
 		}
 	}
@@ -104,32 +106,32 @@ func (g *grouper) expandItems() error {
 
 // groups finds the group keys: listed, by position, by alias, GROUP BY ALL, or all items of a SELECT DISTINCT.
 func (g *grouper) groups() error {
-	listed := nodes(list(g.core, "group_expressions"))
-	all := str(g.core, "aggregate_handling") == "FORCE_AGGREGATES" || !g.planner.aggregates(g.core)
+	listed := g.core.Nodes("group_expressions")
+	all := g.core.Str("aggregate_handling") == "FORCE_AGGREGATES" || !g.planner.aggregates(g.core)
 	if all {
 		for _, item := range g.items {
-			if !g.c.hasAggregate(item) && hasColumn(item) {
+			if !g.c.hasAggregate(item) && tree.HasColumn(item) {
 				g.addKey(item)
 			}
 		}
-		if len(g.keys) == 0 && !slices.ContainsFunc(g.items, func(e node) bool { return g.c.hasAggregate(e) }) {
+		if len(g.keys) == 0 && !slices.ContainsFunc(g.items, func(e tree.Node) bool { return g.c.hasAggregate(e) }) {
 			return blocked("it selects constants only")
 		}
 		return g.lastSession()
 	}
 	place := make([]int, len(listed))
 	for i, e := range listed {
-		if at, ok := position(e); ok && at >= 1 && at <= len(g.items) {
+		if at, ok := e.Position(); ok && at >= 1 && at <= len(g.items) {
 			place[i] = g.addKey(g.items[at-1])
 		} else {
 			place[i] = g.addKey(g.scope.expand(e, g.aliases, false))
 		}
 	}
-	if sets := list(g.core, "group_sets"); len(sets) > 1 {
+	if sets := g.core.List("group_sets"); len(sets) > 1 {
 		for _, s := range sets {
 			set := []int{}
 			for _, i := range s.([]any) {
-				set = append(set, place[integer(i)])
+				set = append(set, place[tree.Number(i)])
 			}
 			g.sets = append(g.sets, set)
 		}
@@ -153,7 +155,7 @@ func (g *grouper) lastSession() error {
 	return g.fuse()
 }
 
-func (g *grouper) addKey(e node) int {
+func (g *grouper) addKey(e tree.Node) int {
 	k := g.scope.key(e, nil)
 	if _, ok := g.index[k]; !ok {
 		g.index[k] = len(g.keys)
@@ -167,7 +169,7 @@ func keyName(i int) string { return fmt.Sprintf("key%d", i) }
 // finalSelect turns the query into the SELECT over results.
 func (g *grouper) finalSelect() error {
 	q := g.query
-	selected := make([]node, len(g.items))
+	selected := make([]tree.Node, len(g.items))
 	for i, item := range g.items {
 		name, err := g.nameOf(item, i)
 		if err != nil {
@@ -177,10 +179,10 @@ func (g *grouper) finalSelect() error {
 		if err != nil {
 			return err
 		}
-		selected[i] = withAlias(e, name)
+		selected[i] = e.WithAlias(name)
 	}
 	for _, clause := range []string{"having", "qualify"} {
-		if h := sub(q, clause); h != nil {
+		if h := q.Sub(clause); h != nil {
 			e, err := g.final(g.scope.expand(h, g.aliases, true), nil)
 			if err != nil {
 				return err
@@ -188,10 +190,10 @@ func (g *grouper) finalSelect() error {
 			q[clause] = e
 		}
 	}
-	q["select_list"], q["where_clause"], q["having"] = anys(selected), q["having"], nil
+	q["select_list"], q["where_clause"], q["having"] = tree.AsList(selected), q["having"], nil
 	q["group_expressions"], q["group_sets"], q["aggregate_handling"] = []any{}, []any{}, "STANDARD_HANDLING"
-	for _, m := range nodes(list(q, "modifiers")) {
-		if str(m, "type") == "ORDER_MODIFIER" {
+	for _, m := range q.Nodes("modifiers") {
+		if m.Str("type") == "ORDER_MODIFIER" {
 			if err := g.finalOrder(m); err != nil {
 				return err
 			}
@@ -205,31 +207,31 @@ func (g *grouper) finalSelect() error {
 }
 
 // nameOf is the name of an output column, which other plans must not change.
-func (g *grouper) nameOf(item node, i int) (string, error) {
+func (g *grouper) nameOf(item tree.Node, i int) (string, error) {
 	switch {
 	case g.isRoot(g.query) && len(g.items) == len(g.view.Columns):
 		return g.view.Columns[i].Name, nil
-	case str(item, "alias") != "":
-		return str(item, "alias"), nil
+	case item.Str("alias") != "":
+		return item.Str("alias"), nil
 	}
-	original := nodes(list(g.core, "select_list"))[i]
-	if class(original) == "COLUMN_REF" {
-		names := columnNames(original)
+	original := g.core.Nodes("select_list")[i]
+	if original.Class() == "COLUMN_REF" {
+		names := original.ColumnNames()
 		return names[len(names)-1], nil
 	}
 	return g.c.printExpr(original)
 }
 
 // finalOrder names what ORDER BY orders by: an output column by its position, anything else by its expression.
-func (g *grouper) finalOrder(m node) error {
+func (g *grouper) finalOrder(m tree.Node) error {
 	var orders []any
-	for _, o := range nodes(list(m, "orders")) {
-		e := sub(o, "expression")
-		if class(e) == "STAR" {
-			orders = append(orders, ofAll(o, len(g.items))...)
+	for _, o := range m.Nodes("orders") {
+		e := o.Sub("expression")
+		if e.Class() == "STAR" {
+			orders = append(orders, tree.OrderByAll(o, len(g.items))...)
 			continue
 		}
-		if _, ok := position(e); !ok {
+		if _, ok := e.Position(); !ok {
 			var err error
 			if o["expression"], err = g.orderExpr(e); err != nil {
 				return err
@@ -241,21 +243,11 @@ func (g *grouper) finalOrder(m node) error {
 	return nil
 }
 
-// ofAll is ORDER BY ALL written out.
-func ofAll(o node, columns int) (out []any) {
-	for i := range columns {
-		each := orderBy(i + 1)
-		each["type"], each["null_order"] = o["type"], o["null_order"]
-		out = append(out, each)
-	}
-	return out
-}
-
-func (g *grouper) orderExpr(e node) (node, error) {
-	if class(e) == "COLUMN_REF" && len(columnNames(e)) == 1 {
+func (g *grouper) orderExpr(e tree.Node) (tree.Node, error) {
+	if e.Class() == "COLUMN_REF" && len(e.ColumnNames()) == 1 {
 		for i, item := range g.items {
-			if strings.EqualFold(str(item, "alias"), columnNames(e)[0]) {
-				return positionNode(i + 1), nil
+			if strings.EqualFold(item.Str("alias"), e.ColumnNames()[0]) {
+				return tree.Int(i + 1), nil
 			}
 		}
 	}
@@ -263,70 +255,70 @@ func (g *grouper) orderExpr(e node) (node, error) {
 	key := g.scope.key(e, nil)
 	for i, item := range g.items {
 		if g.scope.key(item, nil) == key {
-			return positionNode(i + 1), nil
+			return tree.Int(i + 1), nil
 		}
 	}
 	return g.final(e, nil)
 }
 
 // final rewrites an expression over the topic's rows into one over results: group keys and aggregates become columns.
-func (g *grouper) final(e node, params []string) (node, error) {
+func (g *grouper) final(e tree.Node, params []string) (tree.Node, error) {
 	var failed error
-	fail := func(err error) (node, bool) { failed = err; return e, true }
-	var visit func(params []string) func(n node) (node, bool)
-	visit = func(params []string) func(n node) (node, bool) {
-		return func(n node) (node, bool) {
+	fail := func(err error) (tree.Node, bool) { failed = err; return e, true }
+	var visit func(params []string) func(n tree.Node) (tree.Node, bool)
+	visit = func(params []string) func(n tree.Node) (tree.Node, bool) {
+		return func(n tree.Node) (tree.Node, bool) {
 			if failed != nil {
 				return n, true
 			}
-			if class(n) == "" {
+			if n.Class() == "" {
 				return nil, false
 			}
 			if i, ok := g.index[g.scope.key(n, params)]; ok {
-				return withAlias(columnRef(keyName(i)), str(n, "alias")), true
+				return tree.ColumnRef(keyName(i)).WithAlias(n.Str("alias")), true
 			}
 			if g.c.isAggregate(n) {
 				r, err := g.aggregate(n)
 				if err != nil {
 					return fail(err)
 				}
-				return withAlias(r, str(n, "alias")), true
+				return r.WithAlias(n.Str("alias")), true
 			}
 			switch {
-			case class(n) == "COLUMN_REF":
-				if !slices.Contains(params, strings.ToLower(columnNames(n)[0])) {
-					return fail(blocked(fmt.Sprintf("column %s is used outside GROUP BY and aggregates; put any_value() around it", strings.Join(columnNames(n), "."))))
+			case n.Class() == "COLUMN_REF":
+				if !slices.Contains(params, strings.ToLower(n.ColumnNames()[0])) {
+					return fail(blocked(fmt.Sprintf("column %s is used outside GROUP BY and aggregates; put any_value() around it", strings.Join(n.ColumnNames(), "."))))
 				}
-			case class(n) == "SUBQUERY":
+			case n.Class() == "SUBQUERY":
 				if err := g.subquery(n); err != nil {
 					return fail(err)
 				}
-				if child := sub(n, "child"); child != nil {
-					n["child"] = rewrite(child, visit(params))
+				if child := n.Sub("child"); child != nil {
+					n["child"] = tree.Rewrite(child, visit(params))
 				}
 				return n, true
-			case str(n, "type") == "GROUPING_FUNCTION":
+			case n.Str("type") == "GROUPING_FUNCTION":
 				level, err := g.level(n)
 				if err != nil {
 					return fail(err)
 				}
-				return withAlias(level, str(n, "alias")), true
+				return level.WithAlias(n.Str("alias")), true
 			}
-			if more := lambdaParams(n); len(more) > 0 {
+			if more := n.LambdaParams(); len(more) > 0 {
 				inner := append(slices.Clip(params), more...)
-				children(n, func(c any) any { return rewrite(c, visit(inner)) })
+				tree.Children(n, func(c any) any { return tree.Rewrite(c, visit(inner)) })
 				return n, true
 			}
 			return nil, false
 		}
 	}
-	out := rewrite(clone(e), visit(params))
-	return out.(node), failed
+	out := tree.Rewrite(e.Clone(), visit(params))
+	return out.(tree.Node), failed
 }
 
 // subquery is of one outside an aggregate: it must bind by itself, for no record is left that it could look at.
-func (g *grouper) subquery(n node) error {
-	q := sub(sub(n, "subquery"), "node")
+func (g *grouper) subquery(n tree.Node) error {
+	q := n.Sub("subquery").Sub("node")
 	if text, err := g.c.print(standing(q, g.in)); err != nil {
 		return err
 	} else if _, err := g.c.describe(text); err != nil && !g.readsResults(q) {
@@ -336,9 +328,9 @@ func (g *grouper) subquery(n node) error {
 	return err
 }
 
-func (g *grouper) readsResults(q node) bool {
+func (g *grouper) readsResults(q tree.Node) bool {
 	found := false
-	visitTables(q, func(n node) {
+	tree.VisitTables(q, func(n tree.Node) {
 		w, ok := scopeOf(g.in, n)
 		found = found || ok && w.kind == results
 	})
@@ -346,9 +338,9 @@ func (g *grouper) readsResults(q node) bool {
 }
 
 // level is a GROUPING(...) call, as a column of results.
-func (g *grouper) level(n node) (node, error) {
+func (g *grouper) level(n tree.Node) (tree.Node, error) {
 	var args []string
-	for _, c := range nodes(list(n, "children")) {
+	for _, c := range n.Nodes("children") {
 		i, ok := g.index[g.scope.key(g.scope.expand(c, g.aliases, false), nil)]
 		if !ok {
 			return nil, blocked("GROUPING of what is no group key is computed over all rows")
@@ -361,13 +353,13 @@ func (g *grouper) level(n node) (node, error) {
 		i = len(g.levels)
 		g.levels = append(g.levels, call)
 	}
-	return columnRef(levelName(i)), nil
+	return tree.ColumnRef(levelName(i)), nil
 }
 
 func levelName(i int) string { return fmt.Sprintf("level%d", i) }
 
 // aggregate gives the final expression of an aggregate and declares its state.
-func (g *grouper) aggregate(n node) (node, error) {
+func (g *grouper) aggregate(n tree.Node) (tree.Node, error) {
 	a, _ := aggregateCall(n)
 	if g.reads(n, g.in) {
 		return nil, g.compares()

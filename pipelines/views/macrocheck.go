@@ -1,6 +1,8 @@
 package views
 
 import (
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
+
 	_ "embed"
 	"fmt"
 	"maps"
@@ -30,10 +32,10 @@ func (c *Compiler) readBuiltin() error {
 func (c *Compiler) checkName(m *Macros, o *macro) error {
 	key := strings.ToLower(o.name)
 	if key == sessionName || c.builtin != nil && (c.builtin.scalar[key] != nil || c.builtin.table[key] != nil) {
-		return m.src.wrong(o.at, fmt.Sprintf("%s is built in", o.name), "give yours another name")
+		return m.src.Wrong(o.at, fmt.Sprintf("%s is built in", o.name), "give yours another name")
 	}
 	if m.scalar[key] != nil || m.table[key] != nil {
-		return m.src.wrong(o.at, fmt.Sprintf("there are two macros %s", o.name), "remove one, or make them overloads: (a) AS ..., (a, b) AS ...")
+		return m.src.Wrong(o.at, fmt.Sprintf("there are two macros %s", o.name), "remove one, or make them overloads: (a) AS ..., (a, b) AS ...")
 	}
 	return nil
 }
@@ -45,13 +47,13 @@ func (m *Macros) checkRecursion(of *macro) error {
 	var follow func(o *macro, path []string)
 	follow = func(o *macro, path []string) {
 		done[o] = true
-		walk(o.body, func(n node) bool {
-			if name := str(n, "function_name"); name != "" && problem == nil {
+		tree.Walk(o.body, func(n tree.Node) bool {
+			if name := n.Str("function_name"); name != "" && problem == nil {
 				for _, kind := range []bool{false, true} {
 					next, _, ok := overload(m.kind(kind)[strings.ToLower(name)], n)
 					switch {
 					case ok && next == of:
-						problem = m.src.wrong(of.at, "a macro may not call itself: "+strings.Join(append(path, of.name), " calls "), "let it end: a list with list_reduce, or a view WITH RECURSIVE")
+						problem = m.src.Wrong(of.at, "a macro may not call itself: "+strings.Join(append(path, of.name), " calls "), "let it end: a list with list_reduce, or a view WITH RECURSIVE")
 					case ok && !done[next]:
 						follow(next, append(slices.Clip(path), next.name))
 					}
@@ -110,7 +112,7 @@ func (c *Compiler) createAll(known Tables) error {
 // createMacros runs the statements in an order in which each finds what it calls, and says how to drop what it made. A
 // view that is not there has a problem of its own.
 func (c *Compiler) createMacros(m *Macros, views map[string]ViewText) (drops []string, problems []*schemas.Problem) {
-	var left []statement
+	var left []tree.Statement
 	for _, st := range m.statements {
 		if m.named(st) != nil {
 			left = append(left, st)
@@ -118,9 +120,9 @@ func (c *Compiler) createMacros(m *Macros, views map[string]ViewText) (drops []s
 	}
 	for progress := true; progress && len(left) > 0; {
 		progress, problems = false, nil
-		var failed []statement
+		var failed []tree.Statement
 		for _, st := range left {
-			text := m.src.text[st[0].from:st[len(st)-1].to]
+			text := m.src.Text[st[0].From:st[len(st)-1].To]
 			if err := c.exec(text); err != nil {
 				failed = append(failed, st)
 				e := engineError(err)
@@ -138,9 +140,9 @@ func (c *Compiler) createMacros(m *Macros, views map[string]ViewText) (drops []s
 }
 
 // named is the macro that a statement makes, nil if it was left out.
-func (m *Macros) named(st statement) *macro {
+func (m *Macros) named(st tree.Statement) *macro {
 	for _, one := range m.all() {
-		if one.at >= st[0].from && one.at < st[len(st)-1].to {
+		if one.at >= st[0].From && one.at < st[len(st)-1].To {
 			return one
 		}
 	}
@@ -148,12 +150,12 @@ func (m *Macros) named(st statement) *macro {
 }
 
 // isBroken says whether a function that is not there is a macro with a problem of its own.
-func (m *Macros) isBroken(name string, left []statement) bool {
-	return m.broken[strings.ToLower(name)] || slices.ContainsFunc(left, func(st statement) bool { return strings.EqualFold(m.named(st).name, name) })
+func (m *Macros) isBroken(name string, left []tree.Statement) bool {
+	return m.broken[strings.ToLower(name)] || slices.ContainsFunc(left, func(st tree.Statement) bool { return strings.EqualFold(m.named(st).name, name) })
 }
 
 // problem is what DuckDB says of a CREATE MACRO.
-func (m *Macros) problem(st statement, e duckError) error {
+func (m *Macros) problem(st tree.Statement, e duckError) error {
 	one := m.named(st)
 	var names []string
 	for _, p := range one.params {
@@ -164,13 +166,13 @@ func (m *Macros) problem(st statement, e duckError) error {
 	}
 	at := one.at
 	if e.position >= 0 {
-		at = st[0].from + e.position
+		at = st[0].From + e.position
 	}
-	return m.src.bindError(e, at, names)
+	return bindError(m.src, e, at, names)
 }
 
 // drop is the statement that undoes a CREATE MACRO.
-func (m *Macros) drop(st statement) string {
+func (m *Macros) drop(st tree.Statement) string {
 	one := m.named(st)
 	if one.table {
 		return "DROP MACRO TABLE " + quoteName(one.name)

@@ -9,32 +9,33 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
 
 // Macros are what the CREATE MACRO statements of one file define. A call is replaced by the macro's body before a SELECT
 // is compiled, so no plan and no answer needs a macro. Immutable once CheckMacros is done, and safe for concurrent use.
 type Macros struct {
-	src        source
+	src        tree.Source
 	scalar     map[string][]*macro // overloads by lower-case name
 	table      map[string][]*macro
-	broken     map[string]bool // by lower-case name: those left out
-	statements []statement     // one for each macro
+	broken     map[string]bool  // by lower-case name: those left out
+	statements []tree.Statement // one for each macro
 }
 
 // macro is one overload.
 type macro struct {
 	name   string
 	params []param
-	body   node // an expression, or the query of a table macro; its places are those of the file
+	body   tree.Node // an expression, or the query of a table macro; its places are those of the file
 	table  bool
-	file   *source // nil: it is built in
-	at     int     // where its name stands
+	file   *tree.Source // nil: it is built in
+	at     int          // where its name stands
 }
 
 type param struct {
 	name  string
-	value node // the default; nil: an argument must be given
+	value tree.Node // the default; nil: an argument must be given
 }
 
 // ReadMacros reads CREATE MACRO and CREATE FUNCTION statements. DuckDB parses parameters and bodies. A macro with a
@@ -42,7 +43,7 @@ type param struct {
 func (c *Compiler) ReadMacros(file, text string) (*Macros, []*schemas.Problem) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := &Macros{src: source{file: file, text: text}, scalar: map[string][]*macro{}, table: map[string][]*macro{}, broken: map[string]bool{}}
+	m := &Macros{src: tree.Source{File: file, Text: text}, scalar: map[string][]*macro{}, table: map[string][]*macro{}, broken: map[string]bool{}}
 	var problems []*schemas.Problem
 	leaveOut := func(name string, err error) {
 		name = strings.ToLower(name)
@@ -51,7 +52,7 @@ func (c *Compiler) ReadMacros(file, text string) (*Macros, []*schemas.Problem) {
 		m.broken[name] = true
 		problems = append(problems, asProblem(err))
 	}
-	for _, st := range statements(text) {
+	for _, st := range tree.Statements(text) {
 		if name, err := c.readMacro(m, st); err != nil {
 			leaveOut(name, err)
 			continue
@@ -59,7 +60,7 @@ func (c *Compiler) ReadMacros(file, text string) (*Macros, []*schemas.Problem) {
 		m.statements = append(m.statements, st)
 	}
 	for _, one := range m.all() {
-		err := c.checkCalls(m.src, node{"body": one.body}, true, func(name string) bool { return m.table[name] != nil || m.broken[name] })
+		err := c.checkCalls(m.src, tree.Node{"body": one.body}, true, func(name string) bool { return m.table[name] != nil || m.broken[name] })
 		if err == nil {
 			err = m.checkRecursion(one)
 		}
@@ -91,19 +92,19 @@ func (m *Macros) all() []*macro {
 const macroHint = "write CREATE MACRO name(a, b := 1) AS expression; or CREATE MACRO name(a) AS TABLE SELECT ...;"
 
 // readMacro reads one statement, with all its overloads, and gives the macro's name, as far as it was read.
-func (c *Compiler) readMacro(m *Macros, st statement) (string, error) {
+func (c *Compiler) readMacro(m *Macros, st tree.Statement) (string, error) {
 	src := m.src
-	i, ok := src.afterWords(st)
+	i, ok := afterWords(st)
 	if !ok {
-		return "", src.wrong(st[0].from, "only CREATE MACRO may stand here", macroHint)
+		return "", src.Wrong(st[0].From, "only CREATE MACRO may stand here", macroHint)
 	}
-	if i+1 >= len(st) || st[i].kind != wordToken && st[i].kind != quotedToken {
-		return "", src.wrong(src.placeOf(st, i), "the macro has no name", macroHint)
+	if i+1 >= len(st) || st[i].Kind != tree.WordToken && st[i].Kind != tree.QuotedToken {
+		return "", src.Wrong(st.Place(i), "the macro has no name", macroHint)
 	}
 	name := st[i]
-	said := src.text[name.from:name.to]
-	if src.sign(st[i+1]) != "(" {
-		return said, src.wrong(st[i+1].from, "the macro's parameters are missing", "write them in parentheses behind its name; () if there are none")
+	said := name.Text
+	if st[i+1].Sign() != "(" {
+		return said, src.Wrong(st[i+1].From, "the macro's parameters are missing", "write them in parentheses behind its name; () if there are none")
 	}
 	var all []*macro
 	for i+1 < len(st) {
@@ -112,7 +113,7 @@ func (c *Compiler) readMacro(m *Macros, st statement) (string, error) {
 			return said, err
 		}
 		if slices.ContainsFunc(all, func(other *macro) bool { return len(other.params) == len(o.params) || other.table != o.table }) {
-			return o.name, src.wrong(st[i+1].from, fmt.Sprintf("two overloads of %s take as many parameters", o.name), "tell overloads apart by how many parameters they have")
+			return o.name, src.Wrong(st[i+1].From, fmt.Sprintf("two overloads of %s take as many parameters", o.name), "tell overloads apart by how many parameters they have")
 		}
 		all = append(all, o)
 		i = next
@@ -125,10 +126,10 @@ func (c *Compiler) readMacro(m *Macros, st statement) (string, error) {
 }
 
 // afterWords finds the token after CREATE [OR REPLACE] [TEMP] MACRO|FUNCTION [IF NOT EXISTS].
-func (s source) afterWords(st statement) (int, bool) {
+func afterWords(st tree.Statement) (int, bool) {
 	i := 0
 	next := func(word string) bool {
-		if i < len(st) && st[i].kind == wordToken && strings.EqualFold(s.text[st[i].from:st[i].to], word) {
+		if i < len(st) && st[i].IsWord(word) {
 			i++
 			return true
 		}
@@ -152,72 +153,52 @@ func (s source) afterWords(st statement) (int, bool) {
 	return i, true
 }
 
-// placeOf is where token i of a statement begins, or where the statement ends.
-func (s source) placeOf(st statement, i int) int {
-	if i < len(st) {
-		return st[i].from
-	}
-	return st[len(st)-1].to
-}
-
-// sign is the sign that a token is, empty for words and strings.
-func (s source) sign(t token) string {
-	if t.kind == signToken {
-		return s.text[t.from:t.to]
-	}
-	return ""
-}
-
-func (s source) isWord(t token, word string) bool {
-	return t.kind == wordToken && strings.EqualFold(s.text[t.from:t.to], word)
-}
-
 // readOverload reads `(parameters) AS body` from token i on, up to the comma before the next overload.
-func (c *Compiler) readOverload(src source, st statement, name token, i int) (o *macro, next int, err error) {
+func (c *Compiler) readOverload(src tree.Source, st tree.Statement, name tree.Token, i int) (o *macro, next int, err error) {
 	end := i + 1
-	for end < len(st) && (src.sign(st[end]) != ")" || st[end].depth > st[i].depth) {
+	for end < len(st) && (st[end].Sign() != ")" || st[end].Depth > st[i].Depth) {
 		end++
 	}
-	if end+1 >= len(st) || !src.isWord(st[end+1], "AS") {
-		return nil, 0, src.wrong(src.placeOf(st, end+1), "AS is missing behind the macro's parameters", macroHint)
+	if end+1 >= len(st) || !st[end+1].IsWord("AS") {
+		return nil, 0, src.Wrong(st.Place(end+1), "AS is missing behind the macro's parameters", macroHint)
 	}
-	o = &macro{file: &src, at: name.from}
-	if err := c.readParameters(src, o, name, src.text[st[i].from:st[end].to], st[i].from); err != nil {
+	o = &macro{file: &src, at: name.From}
+	if err := c.readParameters(src, o, name, src.Text[st[i].From:st[end].To], st[i].From); err != nil {
 		return nil, 0, err
 	}
 	body := end + 2
-	if body < len(st) && src.isWord(st[body], "TABLE") {
+	if body < len(st) && st[body].IsWord("TABLE") {
 		o.table = true
 		body++
 	}
-	for next = body; next < len(st) && !src.overloadAt(st, next); next++ {
+	for next = body; next < len(st) && !overloadAt(st, next); next++ {
 	}
 	if body >= len(st) || next == body {
-		return nil, 0, src.wrong(src.placeOf(st, body), "the macro has no body", macroHint)
+		return nil, 0, src.Wrong(st.Place(body), "the macro has no body", macroHint)
 	}
-	return o, next, c.readBody(src, o, st[body].from, st[next-1].to)
+	return o, next, c.readBody(src, o, st[body].From, st[next-1].To)
 }
 
 // overloadAt says whether the tokens from i on are `, (...) AS`.
-func (s source) overloadAt(st statement, i int) bool {
-	if s.sign(st[i]) != "," || st[i].depth > 0 || i+1 >= len(st) || s.sign(st[i+1]) != "(" {
+func overloadAt(st tree.Statement, i int) bool {
+	if st[i].Sign() != "," || st[i].Depth > 0 || i+1 >= len(st) || st[i+1].Sign() != "(" {
 		return false
 	}
-	for i += 2; i < len(st) && st[i].depth > 0; i++ {
+	for i += 2; i < len(st) && st[i].Depth > 0; i++ {
 	}
-	return i+1 < len(st) && s.isWord(st[i+1], "AS")
+	return i+1 < len(st) && st[i+1].IsWord("AS")
 }
 
 // readParameters lets DuckDB make a macro of these parameters, and takes name and parameters from it.
-func (c *Compiler) readParameters(src source, o *macro, name token, params string, at int) error {
-	head := "CREATE MACRO " + src.text[name.from:name.to]
+func (c *Compiler) readParameters(src tree.Source, o *macro, name tree.Token, params string, at int) error {
+	head := "CREATE MACRO " + name.Text
 	if err := c.exec(head + params + " AS NULL"); err != nil {
 		e := engineError(err)
-		place := byteOffset(head+params, e.position) - len(head)
+		place := tree.ByteOffset(head+params, e.position) - len(head)
 		if e.position < 0 || place < 0 || place >= len(params) {
 			place = 0
 		}
-		return src.wrong(at+place, firstLine(e.message), macroHint)
+		return src.Wrong(at+place, firstLine(e.message), macroHint)
 	}
 	var names, types string
 	err := c.rows("SELECT function_name, parameters::JSON::VARCHAR, parameter_types::JSON::VARCHAR FROM duckdb_functions() WHERE NOT internal", nil, func(r *sql.Rows) error {
@@ -238,7 +219,7 @@ func (c *Compiler) readParameters(src source, o *macro, name token, params strin
 		return fmt.Errorf("read the types of a macro's parameters: %w", err)
 	}
 	if slices.ContainsFunc(typed, func(t *string) bool { return t != nil }) {
-		return src.wrong(at, "parameters with types are not supported", "leave the types out; CAST(a AS INTEGER) in the body has the same effect")
+		return src.Wrong(at, "parameters with types are not supported", "leave the types out; CAST(a AS INTEGER) in the body has the same effect")
 	}
 	values, err := c.defaults(params, at)
 	if err != nil {
@@ -251,52 +232,52 @@ func (c *Compiler) readParameters(src source, o *macro, name token, params strin
 }
 
 // defaults are the values of the parameters that have one: (a, b := 1) is a call's argument list too.
-func (c *Compiler) defaults(params string, at int) (map[string]node, error) {
+func (c *Compiler) defaults(params string, at int) (map[string]tree.Node, error) {
 	const before = "SELECT f"
 	n, err := c.selectNode(before + params)
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]node{}
-	for _, arg := range nodes(list(list(n, "select_list")[0].(node), "children")) {
-		if name := str(arg, "alias"); name != "" {
-			shift(arg, at-len(before))
-			out[strings.ToLower(name)] = withAlias(arg, "")
+	out := map[string]tree.Node{}
+	for _, arg := range n.List("select_list")[0].(tree.Node).Nodes("children") {
+		if name := arg.Str("alias"); name != "" {
+			tree.Shift(arg, at-len(before))
+			out[strings.ToLower(name)] = arg.WithAlias("")
 		}
 	}
 	return out, nil
 }
 
 // readBody parses the body that lies between two places of the file.
-func (c *Compiler) readBody(src source, o *macro, from, to int) error {
+func (c *Compiler) readBody(src tree.Source, o *macro, from, to int) error {
 	before := "SELECT "
 	if o.table {
 		before = ""
 	}
-	st, err := c.parsePart(src, before+src.text[from:to], from-len(before))
+	st, err := c.parsePart(src, before+src.Text[from:to], from-len(before))
 	if err != nil {
 		return err
 	}
-	shift(st, from-len(before))
-	o.body = sub(st, "node")
+	tree.Shift(st, from-len(before))
+	o.body = st.Sub("node")
 	if !o.table {
 		if !isBareSelect(o.body) {
-			return src.wrong(from, "the macro's body is not one expression", "put a SELECT that gives one value in parentheses; AS TABLE SELECT ... makes a macro for FROM")
+			return src.Wrong(from, "the macro's body is not one expression", "put a SELECT that gives one value in parentheses; AS TABLE SELECT ... makes a macro for FROM")
 		}
-		o.body = list(o.body, "select_list")[0].(node)
+		o.body = o.body.List("select_list")[0].(tree.Node)
 	}
 	return nil
 }
 
 // isBareSelect says whether a query is SELECT with one expression and no more.
-func isBareSelect(q node) bool {
-	items := nodes(list(q, "select_list"))
-	if len(items) != 1 || str(items[0], "alias") != "" || class(items[0]) == "STAR" || str(sub(q, "from_table"), "type") != "EMPTY" {
+func isBareSelect(q tree.Node) bool {
+	items := q.Nodes("select_list")
+	if len(items) != 1 || items[0].Str("alias") != "" || items[0].Class() == "STAR" || q.Sub("from_table").Str("type") != "EMPTY" {
 		return false
 	}
-	bare := emptySelect(q)
+	bare := tree.EmptySelect(q)
 	bare["select_list"] = q["select_list"]
-	return encodeTree(bare) == encodeTree(q)
+	return tree.Encode(bare) == tree.Encode(q)
 }
 
 // asProblem is the Problem in an error's chain, or one that says it.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/views/internal/aggregate"
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // magnitudes makes the plan that measures rounding. A floating sum depends on the order of its terms by a part of the
@@ -16,10 +17,10 @@ func (p *planner) magnitudes() error {
 	if p.top == nil || p.fuses() || p.rawCast {
 		return nil
 	}
-	if slices.ContainsFunc(nodes(list(p.query, "modifiers")), func(m node) bool { return str(m, "type") == "DISTINCT_MODIFIER" }) {
+	if slices.ContainsFunc(p.query.Nodes("modifiers"), func(m tree.Node) bool { return m.Str("type") == "DISTINCT_MODIFIER" }) {
 		return nil // one more column would make other rows of it
 	}
-	q := clone(p.rawTree)
+	q := p.rawTree.Clone()
 	var measured []int
 	for i, item := range p.top.items {
 		if i >= len(v.Columns) || v.Columns[i].Type != "DOUBLE" && v.Columns[i].Type != "FLOAT" || !p.c.hasAggregate(item) {
@@ -33,7 +34,7 @@ func (p *planner) magnitudes() error {
 		if err != nil {
 			return err
 		}
-		q["select_list"] = append(list(q, "select_list"), withAlias(e, magnitudeName(len(measured))))
+		q["select_list"] = append(q.List("select_list"), e.WithAlias(magnitudeName(len(measured))))
 		measured = append(measured, i)
 	}
 	if len(measured) == 0 {
@@ -53,10 +54,10 @@ func (p *planner) magnitudes() error {
 func magnitudeName(i int) string { return fmt.Sprintf("millrace_magnitude_%d", i) }
 
 // magnitude is an expression's value if no term of its sums cancelled another.
-func (p *planner) magnitude(e node) (string, error) {
-	args := nodes(list(e, "children"))
-	if class(e) == "CAST" {
-		return p.magnitude(sub(e, "child"))
+func (p *planner) magnitude(e tree.Node) (string, error) {
+	args := e.Nodes("children")
+	if e.Class() == "CAST" {
+		return p.magnitude(e.Sub("child"))
 	}
 	a, ok := aggregateCall(e)
 	switch name := a.Plain(); {

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // note says once what partials keep.
@@ -15,8 +17,8 @@ func (b *build) note(text string) {
 }
 
 // noteBag is of an aggregate that keeps its values.
-func (g *grouper) noteBag(n node) {
-	text, err := g.c.printExpr(withAlias(clone(n), ""))
+func (g *grouper) noteBag(n tree.Node) {
+	text, err := g.c.printExpr(n.Clone().WithAlias(""))
 	if err != nil {
 		return
 	}
@@ -56,17 +58,17 @@ func (b *build) warn() {
 			types[strings.ToLower(c.Name)] = c.Type
 		}
 	}
-	typeOf := func(e node) string {
-		if class(e) != "COLUMN_REF" {
+	typeOf := func(e tree.Node) string {
+		if e.Class() != "COLUMN_REF" {
 			return ""
 		}
-		names := columnNames(e)
+		names := e.ColumnNames()
 		return types[strings.ToLower(names[len(names)-1])]
 	}
-	walk(b.query, func(n node) bool {
-		if str(n, "type") == "SELECT_NODE" {
-			for _, k := range nodes(list(n, "group_expressions")) {
-				names := columnNames(k)
+	tree.Walk(b.query, func(n tree.Node) bool {
+		if n.Str("type") == "SELECT_NODE" {
+			for _, k := range n.Nodes("group_expressions") {
+				names := k.ColumnNames()
 				switch t := typeOf(k); {
 				case t == "":
 				case t == "UUID" || strings.HasPrefix(t, "TIMESTAMP") || strings.EqualFold(names[len(names)-1], "_offset") || strings.EqualFold(names[len(names)-1], "_key"):
@@ -74,16 +76,16 @@ func (b *build) warn() {
 				}
 			}
 		}
-		args := nodes(list(n, "children"))
-		if class(n) != "FUNCTION" || len(args) == 0 {
+		args := n.Nodes("children")
+		if n.Class() != "FUNCTION" || len(args) == 0 {
 			return true
 		}
-		name := strings.ToLower(str(n, "function_name"))
+		name := strings.ToLower(n.Str("function_name"))
 		switch t := typeOf(args[0]); {
 		case (name == "sum" || name == "avg") && (t == "DOUBLE" || t == "FLOAT"):
-			warn("%s over %s: floating point sums differ in their last digits by the order of records; DECIMAL is exact, fsum nearly", name, strings.Join(columnNames(args[0]), "."))
-		case zoned[name] && typeOf(args[len(args)-1]) == "TIMESTAMP WITH TIME ZONE" && (len(args) == 1 || days.MatchString(encodeTree(args[0]))):
-			warn("%s over %s: no time zone is set, so days and hours are those of UTC; AT TIME ZONE 'Europe/Paris' gives local ones", name, strings.Join(columnNames(args[len(args)-1]), "."))
+			warn("%s over %s: floating point sums differ in their last digits by the order of records; DECIMAL is exact, fsum nearly", name, strings.Join(args[0].ColumnNames(), "."))
+		case zoned[name] && typeOf(args[len(args)-1]) == "TIMESTAMP WITH TIME ZONE" && (len(args) == 1 || days.MatchString(tree.Encode(args[0]))):
+			warn("%s over %s: no time zone is set, so days and hours are those of UTC; AT TIME ZONE 'Europe/Paris' gives local ones", name, strings.Join(args[len(args)-1].ColumnNames(), "."))
 		case name == "//":
 			warn("a // b drops the remainder; a / b keeps it")
 		}

@@ -5,84 +5,73 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
 
 // pivot expands PIVOT and UNPIVOT in FROM. Where columns are listed, PIVOT becomes a GROUP BY whose aggregates have a
 // FILTER, and UNPIVOT an unnest; DuckDB is asked for the columns of both, and what does not give the same stays as it is.
-func (x *expander) pivot(t node, f *frame) node {
-	t["source"] = x.from(sub(t, "source"), f)
+func (x *expander) pivot(t tree.Node, f *frame) tree.Node {
+	t["source"] = x.from(t.Sub("source"), f)
 	left := *f
-	inner := &frame{ctes: f.ctes, from: sub(t, "source"), outer: &left}
+	inner := &frame{ctes: f.ctes, from: t.Sub("source"), outer: &left}
 	x.pivotExprs(t, inner)
 	x.refuseFilter(t)
 	if !x.stars || x.err != nil {
 		return t
 	}
 	around := &frame{ctes: f.ctes, outer: &left}
-	want, ok := x.describe(selectAll(t), around)
+	want, ok := x.describe(tree.SelectFrom(t, tree.Star("")), around)
 	if !ok {
 		return t
 	}
 	rewrite := x.pivoted
-	if len(list(t, "unpivot_names")) > 0 {
+	if len(t.List("unpivot_names")) > 0 {
 		rewrite = x.unpivoted
 	}
 	q, ok := rewrite(t, inner, want)
 	if !ok {
 		return t
 	}
-	out := subqueryNode(q, str(t, "alias"))
-	out["sample"], out["query_location"], out["column_name_alias"] = t["sample"], t["query_location"], t["column_name_alias"]
-	if got, ok := x.describe(selectAll(out), around); !ok || !slices.Equal(got, want) {
+	out := tree.SubqueryFor(t, q, t.Str("alias"))
+	if got, ok := x.describe(tree.SelectFrom(out, tree.Star("")), around); !ok || !slices.Equal(got, want) {
 		return t
 	}
 	return out
 }
 
 // refuseFilter refuses what DuckDB's PIVOT passes over without a word.
-func (x *expander) refuseFilter(t node) {
-	walk(t["aggregates"], func(n node) bool {
+func (x *expander) refuseFilter(t tree.Node) {
+	tree.Walk(t["aggregates"], func(n tree.Node) bool {
 		if n["filter"] != nil {
-			x.fail(x.src.wrong(location(n), "an aggregate of PIVOT may not have a FILTER: DuckDB leaves it out", "put a SELECT with a WHERE into FROM, and PIVOT that"))
+			x.fail(x.src.Wrong(n.Location(), "an aggregate of PIVOT may not have a FILTER: DuckDB leaves it out", "put a SELECT with a WHERE into FROM, and PIVOT that"))
 		}
-		return !isQuery(n)
+		return !n.IsQuery()
 	})
 }
 
 // pivotExprs expands the expressions of a PIVOT, whose aggregates keep their names.
-func (x *expander) pivotExprs(t node, f *frame) {
-	aggregates := nodes(list(t, "aggregates"))
+func (x *expander) pivotExprs(t tree.Node, f *frame) {
+	aggregates := t.Nodes("aggregates")
 	for i, a := range aggregates {
-		before := clone(a)
-		after := x.expr(a, f).(node)
-		if len(aggregates) > 1 && str(before, "alias") == "" && encodeTree(before) != encodeTree(after) && x.err == nil {
+		before := a.Clone()
+		after := x.expr(a, f).(tree.Node)
+		if len(aggregates) > 1 && before.Str("alias") == "" && tree.Encode(before) != tree.Encode(after) && x.err == nil {
 			name, err := x.c.printExpr(before)
 			if err != nil {
 				x.fail(err)
 			}
 			after["alias"] = name
 		}
-		list(t, "aggregates")[i] = after
+		t.List("aggregates")[i] = after
 	}
-	for _, p := range nodes(list(t, "pivots")) {
+	for _, p := range t.Nodes("pivots") {
 		p["pivot_expressions"] = x.expr(p["pivot_expressions"], f)
 	}
 }
 
-func selectAll(from node) node {
-	q := emptySelect(node{"from_table": from})
-	q["select_list"] = []any{starNode("")}
-	return q
-}
-
-func subqueryNode(q node, alias string) node {
-	return node{"type": "SUBQUERY", "alias": alias, "sample": nil, "query_location": nowhere,
-		"subquery": node{"node": q, "named_param_map": []any{}}, "column_name_alias": []any{}}
-}
-
 // pivoted is the SELECT that a PIVOT stands for, with the columns that DuckDB gives it.
-func (x *expander) pivoted(t node, f *frame, want []Column) (node, bool) {
+func (x *expander) pivoted(t tree.Node, f *frame, want []Column) (tree.Node, bool) {
 	groups, ok := x.pivotGroups(t, f)
 	if !ok {
 		return nil, false
@@ -91,48 +80,48 @@ func (x *expander) pivoted(t node, f *frame, want []Column) (node, bool) {
 	if !ok {
 		return nil, false
 	}
-	q := emptySelect(node{"from_table": f.from})
-	items, set := []node{}, []any{}
+	q := tree.SelectFrom(f.from)
+	items, set := []tree.Node{}, []any{}
 	for i, g := range groups {
-		items, set = append(items, clone(g)), append(set, i)
+		items, set = append(items, g.Clone()), append(set, i)
 	}
 	for _, condition := range conditions {
-		for _, a := range nodes(list(t, "aggregates")) {
-			one := clone(a)
+		for _, a := range t.Nodes("aggregates") {
+			one := a.Clone()
 			if !x.filterAggregates(one, condition) {
 				return nil, false
 			}
 			items = append(items, one)
 		}
 	}
-	if len(items) != len(want) || len(list(t, "column_name_alias")) > len(want) {
+	if len(items) != len(want) || len(t.List("column_name_alias")) > len(want) {
 		return nil, false
 	}
 	for i, item := range items {
-		nameAs(item, want[i].Name)
+		tree.NameAs(item, want[i].Name)
 	}
-	q["select_list"] = anys(items)
+	q["select_list"] = tree.AsList(items)
 	if len(groups) > 0 {
-		q["group_expressions"], q["group_sets"] = anys(groups), []any{set}
+		q["group_expressions"], q["group_sets"] = tree.AsList(groups), []any{set}
 	}
 	return q, true
 }
 
 // pivotGroups are the columns that a PIVOT groups by: those listed, or all that it does not use otherwise.
-func (x *expander) pivotGroups(t node, f *frame) ([]node, bool) {
-	var out []node
-	for _, name := range list(t, "groups") {
+func (x *expander) pivotGroups(t tree.Node, f *frame) ([]tree.Node, bool) {
+	var out []tree.Node
+	for _, name := range t.List("groups") {
 		s, _ := name.(string)
-		out = append(out, columnRef(s))
+		out = append(out, tree.ColumnRef(s))
 	}
 	if out != nil {
 		return out, true
 	}
 	used := map[string]bool{}
 	for _, part := range []any{t["aggregates"], t["pivots"]} {
-		walk(part, func(n node) bool {
-			if class(n) == "COLUMN_REF" {
-				used[strings.ToLower(columnNames(n)[0])] = true
+		tree.Walk(part, func(n tree.Node) bool {
+			if n.Class() == "COLUMN_REF" {
+				used[strings.ToLower(n.ColumnNames()[0])] = true
 			}
 			return true
 		})
@@ -148,11 +137,11 @@ func (x *expander) pivotGroups(t node, f *frame) ([]node, bool) {
 
 // pivotConditions are, for each column of a PIVOT, what its rows have in common: as DuckDB does, values are compared as
 // texts.
-func (x *expander) pivotConditions(t node, f *frame) ([]string, bool) {
+func (x *expander) pivotConditions(t tree.Node, f *frame) ([]string, bool) {
 	out := []string{""}
-	for _, p := range nodes(list(t, "pivots")) {
+	for _, p := range t.Nodes("pivots") {
 		var texts []string
-		for _, e := range nodes(list(p, "pivot_expressions")) {
+		for _, e := range p.Nodes("pivot_expressions") {
 			text, ok := x.pivotText(e, f)
 			if !ok {
 				return nil, false
@@ -161,8 +150,8 @@ func (x *expander) pivotConditions(t node, f *frame) ([]string, bool) {
 		}
 		var next []string
 		for _, before := range out {
-			for _, entry := range nodes(list(p, "entries")) {
-				values := nodes(list(entry, "values"))
+			for _, entry := range p.Nodes("entries") {
+				values := entry.Nodes("values")
 				if entry["star_expr"] != nil || len(values) != len(texts) {
 					return nil, false
 				}
@@ -182,13 +171,12 @@ func (x *expander) pivotConditions(t node, f *frame) ([]string, bool) {
 		}
 		out = next
 	}
-	return out, str(t, "pivot_enum") == "" && len(out) > 0
+	return out, t.Str("pivot_enum") == "" && len(out) > 0
 }
 
 // pivotText is an expression as the text that DuckDB compares.
-func (x *expander) pivotText(e node, f *frame) (string, bool) {
-	q := emptySelect(node{"from_table": f.from})
-	q["select_list"] = []any{clone(e)}
+func (x *expander) pivotText(e tree.Node, f *frame) (string, bool) {
+	q := tree.SelectFrom(f.from, e.Clone())
 	cols, ok := x.describe(q, f)
 	if !ok {
 		return "", false
@@ -201,11 +189,11 @@ func (x *expander) pivotText(e node, f *frame) (string, bool) {
 }
 
 // equals is the condition that a text is that of a value.
-func (x *expander) equals(text string, value node) (string, error) {
-	if flag(value, "is_null") {
+func (x *expander) equals(text string, value tree.Node) (string, error) {
+	if value.Flag("is_null") {
 		return text + " IS NULL", nil
 	}
-	constant, err := x.c.printExpr(node{"class": "CONSTANT", "type": "VALUE_CONSTANT", "alias": "", "query_location": nowhere, "value": value})
+	constant, err := x.c.printExpr(tree.Constant(value))
 	if err != nil {
 		return "", err
 	}
@@ -214,11 +202,11 @@ func (x *expander) equals(text string, value node) (string, error) {
 }
 
 // filterAggregates gives the aggregates in an expression one more condition; false if there is none.
-func (x *expander) filterAggregates(e node, condition string) bool {
+func (x *expander) filterAggregates(e tree.Node, condition string) bool {
 	found := false
-	walk(e, func(n node) bool {
-		if isQuery(n) || class(n) != "FUNCTION" || !x.c.aggregates[strings.ToLower(str(n, "function_name"))] {
-			return !isQuery(n)
+	tree.Walk(e, func(n tree.Node) bool {
+		if n.IsQuery() || n.Class() != "FUNCTION" || !x.c.aggregates[strings.ToLower(n.Str("function_name"))] {
+			return !n.IsQuery()
 		}
 		found = true
 		if condition == "" {
@@ -229,7 +217,7 @@ func (x *expander) filterAggregates(e node, condition string) bool {
 			x.fail(err)
 			return false
 		}
-		moveTo(c, location(n))
+		tree.MoveTo(c, n.Location())
 		n["filter"] = c
 		return false
 	})

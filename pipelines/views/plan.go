@@ -1,10 +1,11 @@
 package views
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // blocked is why a view is raw.
@@ -15,7 +16,7 @@ func (b blocked) Error() string { return string(b) }
 // planner makes the plans of a view that is answered from partials.
 type planner struct {
 	*build
-	root      node // of the final plan
+	root      tree.Node // of the final plan
 	groupings []*grouping
 	places    []func() string // SQL of the results that stand in the final plan's FROM
 	top       *grouper        // of the root; nil: it groups no records itself
@@ -44,7 +45,7 @@ func (p *planner) plan() error {
 	case len(v.Topics) > 1:
 		return blocked("it reads several topics: " + strings.Join(v.Topics, ", ") + "; a view of each that groups by the join's columns, joined in a query, is answered from partials")
 	}
-	p.root = clone(p.settled)
+	p.root = p.settled.Clone()
 	k, err := p.split(p.root, nil)
 	if err != nil {
 		return err
@@ -54,7 +55,7 @@ func (p *planner) plan() error {
 			return err
 		}
 	}
-	completeOrder(p.root, len(p.view.Columns))
+	tree.CompleteOrder(p.root, len(p.view.Columns))
 	p.view.Class = Merged
 	if p.sketched {
 		p.view.Class = Sketched
@@ -71,21 +72,14 @@ func (p *planner) plan() error {
 	return p.magnitudes()
 }
 
-func (p *planner) isRoot(q node) bool { return address(q) == address(p.root) }
+func (p *planner) isRoot(q tree.Node) bool { return q.Address() == p.root.Address() }
 
 const placeMark = "__millrace_results_"
 
 // place is a table in the final plan's FROM that stands for SQL which is not known yet.
-func (p *planner) place(sql func() string) node {
+func (p *planner) place(sql func() string) tree.Node {
 	p.places = append(p.places, sql)
-	return node{"type": "BASE_TABLE", "alias": "merged", "sample": nil, "query_location": json.Number("18446744073709551615"),
-		"schema_name": "", "catalog_name": "", "table_name": placeName(len(p.places) - 1), "column_name_alias": []any{}, "at_clause": nil}
+	return tree.Table(placeName(len(p.places)-1), "merged")
 }
 
 func placeName(i int) string { return fmt.Sprintf("%s%d__", placeMark, i) }
-
-func hasColumn(e node) bool {
-	found := false
-	walk(e, func(n node) bool { found = found || class(n) == "COLUMN_REF"; return !found })
-	return found
-}

@@ -3,11 +3,11 @@ package views
 import (
 	"fmt"
 	"maps"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -75,12 +75,12 @@ func RejectColumns() []Column {
 func (c *Compiler) Query(text string, known Tables) (*Query, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	src := source{text: text}
+	src := tree.Source{Text: text}
 	st, err := c.parse(src)
 	if err != nil {
 		return nil, err
 	}
-	a := &adhoc{c: c, src: src, known: known, query: sub(st, "node"), columns: map[string][]Column{}, topics: map[uintptr]bool{}}
+	a := &adhoc{c: c, src: src, known: known, query: st.Sub("node"), columns: map[string][]Column{}, topics: map[uintptr]bool{}}
 	defer c.dropTables()
 	if err := a.expand(&a.src); err != nil {
 		return nil, err
@@ -102,9 +102,9 @@ func (c *Compiler) Query(text string, known Tables) (*Query, error) {
 
 type adhoc struct {
 	c       *Compiler
-	src     source
+	src     tree.Source
 	known   Tables
-	query   node
+	query   tree.Node
 	tables  []Table
 	columns map[string][]Column // by Schema.Name
 	topics  map[uintptr]bool    // the nodes of FROM that are topics, by address
@@ -113,48 +113,41 @@ type adhoc struct {
 // bindParameters puts the values in place.
 func (a *adhoc) bindParameters() error {
 	var failed error
-	rewrite(a.query, func(n node) (node, bool) {
-		if failed != nil || class(n) != "PARAMETER" {
+	tree.Rewrite(a.query, func(n tree.Node) (tree.Node, bool) {
+		if failed != nil || n.Class() != "PARAMETER" {
 			return nil, false
 		}
-		name := str(n, "identifier")
-		at := a.src.find(regexp.MustCompile(`\$` + regexp.QuoteMeta(name) + `\b`)) // DuckDB gives it no place
+		name := n.Str("identifier")
+		at := a.src.Find(regexp.MustCompile(`\$` + regexp.QuoteMeta(name) + `\b`)) // DuckDB gives it no place
 		value, ok := a.known.Parameters[name]
 		if !ok {
-			failed = a.src.wrong(at, fmt.Sprintf("the parameter $%s has no value", name), "give it one, or write the value into the query")
+			failed = a.src.Wrong(at, fmt.Sprintf("the parameter $%s has no value", name), "give it one, or write the value into the query")
 			return n, true
 		}
 		e, err := a.c.expr(value)
-		if err != nil || !isConstant(e) {
-			failed = a.src.wrong(at, fmt.Sprintf("the value of $%s is not one constant: %s", name, value), "write 5, 'text' or TIMESTAMP '2026-01-01 00:00:00'")
+		if err != nil || !e.IsConstant() {
+			failed = a.src.Wrong(at, fmt.Sprintf("the value of $%s is not one constant: %s", name, value), "write 5, 'text' or TIMESTAMP '2026-01-01 00:00:00'")
 			return n, true
 		}
-		moveTo(e, -1)
-		return withAlias(e, str(n, "alias")), true
+		tree.MoveTo(e, -1)
+		return e.WithAlias(n.Str("alias")), true
 	})
 	return failed
-}
-
-func isConstant(e node) bool {
-	if class(e) == "CAST" {
-		e = sub(e, "child")
-	}
-	return class(e) == "CONSTANT"
 }
 
 // resolve finds every table, gives it its declared spelling and makes it in the engine.
 func (a *adhoc) resolve() error {
 	var problem error
-	visitTables(a.query, func(n node) {
+	tree.VisitTables(a.query, func(n tree.Node) {
 		if problem != nil {
 			return
 		}
 		t, cols, ok := a.table(n)
 		if !ok {
-			problem = a.src.unknownTable(n, a.names(), "table")
+			problem = unknownTable(a.src, n, a.names(), "table")
 			return
 		}
-		a.topics[address(n)] = t.Kind == TopicTable
+		a.topics[n.Address()] = t.Kind == TopicTable
 		n["schema_name"], n["table_name"] = t.Schema, t.Name
 		key := t.Schema + "." + t.Name
 		if _, seen := a.columns[key]; !seen {
@@ -166,9 +159,9 @@ func (a *adhoc) resolve() error {
 	return problem
 }
 
-func (a *adhoc) table(n node) (t Table, cols []Column, ok bool) {
-	name, schema := str(n, "table_name"), strings.ToLower(str(n, "schema_name"))
-	if str(n, "catalog_name") != "" || n["at_clause"] != nil {
+func (a *adhoc) table(n tree.Node) (t Table, cols []Column, ok bool) {
+	name, schema := n.Str("table_name"), strings.ToLower(n.Str("schema_name"))
+	if n.Str("catalog_name") != "" || n["at_clause"] != nil {
 		return t, nil, false
 	}
 	switch t.Schema = schema; schema {
@@ -230,12 +223,12 @@ func (a *adhoc) describe() (*Query, error) {
 	if q.Columns, err = a.c.describeTree(a.src, a.query, slices.Compact(cols)); err != nil {
 		return nil, err
 	}
-	ties := &settler{c: a.c, isTopic: func(t node) bool { return a.topics[address(t)] }}
+	ties := &settler{c: a.c, isTopic: func(t tree.Node) bool { return a.topics[t.Address()] }}
 	if err := ties.settleQuery(a.query, nil); err != nil {
 		return nil, err
 	}
-	if q.Ordered = hasOrder(a.query); q.Ordered {
-		completeOrder(a.query, len(q.Columns))
+	if q.Ordered = tree.HasOrder(a.query); q.Ordered {
+		tree.CompleteOrder(a.query, len(q.Columns))
 	}
 	used := usedNames(a.query)
 	for i, t := range a.tables {
@@ -256,11 +249,4 @@ func (a *adhoc) describe() (*Query, error) {
 		return nil, fmt.Errorf("query as printed gives %v, not %v: %w", got, q.Columns, err)
 	}
 	return q, nil
-}
-
-// address tells the nodes of one tree apart: a common table expression may have a topic's name.
-func address(n node) uintptr { return reflect.ValueOf(n).Pointer() }
-
-func hasOrder(q node) bool {
-	return slices.ContainsFunc(nodes(list(q, "modifiers")), func(m node) bool { return str(m, "type") == "ORDER_MODIFIER" })
 }

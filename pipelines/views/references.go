@@ -15,6 +15,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -289,9 +290,9 @@ func (c *Compiler) JoinsGroups(v *View) ([]string, error) {
 		return nil, err
 	}
 	found := map[string]bool{}
-	visitTables(query, func(n node) {
+	tree.VisitTables(query, func(n tree.Node) {
 		for _, name := range v.References {
-			if strings.EqualFold(str(n, "table_name"), name) {
+			if strings.EqualFold(n.Str("table_name"), name) {
 				found[name] = true
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -52,17 +53,17 @@ var verbs = map[string]string{
 	"call":   "ask with a SELECT over topics, views and reference tables", "use": "write schema.table: rejects.TOPIC, batch.VIEW, speed.VIEW",
 }
 
-func (s source) notSelect(part string, from int) error {
+func notSelect(s tree.Source, part string, from int) error {
 	word := strings.ToLower(firstWord(part))
-	for _, t := range lex(part) {
+	for _, t := range tree.Lex(part) {
 		if hint, known := verbs[word]; known {
-			return s.wrong(from+t.from, fmt.Sprintf("%s is not allowed, only SELECT is", strings.ToUpper(word)), hint)
+			return s.Wrong(from+t.From, fmt.Sprintf("%s is not allowed, only SELECT is", strings.ToUpper(word)), hint)
 		}
-		if word := part[t.from:t.to]; t.kind == wordToken && (strings.EqualFold(word, "PIVOT") || strings.EqualFold(word, "PIVOT_WIDER")) {
-			return s.wrong(from+t.from, "PIVOT without IN has columns that hang on the data", "list them: PIVOT topic ON kind IN ('a', 'b') USING sum(x) GROUP BY g")
+		if t.IsWord("PIVOT") || t.IsWord("PIVOT_WIDER") {
+			return s.Wrong(from+t.From, "PIVOT without IN has columns that hang on the data", "list them: PIVOT topic ON kind IN ('a', 'b') USING sum(x) GROUP BY g")
 		}
 	}
-	return s.wrong(max(from, 0), "this is not one SELECT", "write one SELECT and no other statement")
+	return s.Wrong(max(from, 0), "this is not one SELECT", "write one SELECT and no other statement")
 }
 
 // Words whose nodes DuckDB gives no place; they name a place in a message and decide nothing.
@@ -70,14 +71,6 @@ var (
 	sampleWord = regexp.MustCompile(`(?i)\b(USING\s+SAMPLE|TABLESAMPLE)\b`)
 	parameter  = regexp.MustCompile(`\$\w+|\?`)
 )
-
-// find is the byte offset of the first match, -1 if there is none.
-func (s source) find(word *regexp.Regexp) int {
-	if at := word.FindStringIndex(s.text); at != nil {
-		return at[0]
-	}
-	return -1
-}
 
 // firstWord skips white space and comments, only to name the statement in a message.
 func firstWord(text string) string {
@@ -99,49 +92,49 @@ func firstWord(text string) string {
 }
 
 // checkFunctions refuses what no query may do and, for a view, what would not give the same answer twice.
-func (c *Compiler) checkFunctions(src source, query node, view bool) error {
+func (c *Compiler) checkFunctions(src tree.Source, query tree.Node, view bool) error {
 	return c.checkCalls(src, query, view, func(string) bool { return false })
 }
 
 // checkCalls is checkFunctions for a text that may read macros in FROM.
-func (c *Compiler) checkCalls(src source, query node, view bool, isMacro func(name string) bool) error {
+func (c *Compiler) checkCalls(src tree.Source, query tree.Node, view bool, isMacro func(name string) bool) error {
 	var problem error
-	refuse := func(n node, message, hint string) bool {
+	refuse := func(n tree.Node, message, hint string) bool {
 		if problem == nil {
-			problem = src.wrong(location(n), message, hint)
+			problem = src.Wrong(n.Location(), message, hint)
 		}
 		return false
 	}
-	walk(query, func(n node) bool {
+	tree.Walk(query, func(n tree.Node) bool {
 		if problem != nil {
 			return false
 		}
 		if n["sample"] != nil && view {
-			problem = src.wrong(src.find(sampleWord), "a view may not sample: its answer must be the same each time", "remove SAMPLE; a WHERE on hash(_offset) % 100 picks the same records each time")
+			problem = src.Wrong(src.Find(sampleWord), "a view may not sample: its answer must be the same each time", "remove SAMPLE; a WHERE on hash(_offset) % 100 picks the same records each time")
 			return false
 		}
-		switch str(n, "type") {
+		switch n.Str("type") {
 		case "SHOW_REF":
-			return refuse(node{}, "DESCRIBE, SUMMARIZE and SHOW are not allowed, only SELECT is", "`millrace validate -v` shows topics and views with their columns")
+			return refuse(tree.Node{}, "DESCRIBE, SUMMARIZE and SHOW are not allowed, only SELECT is", "`millrace validate -v` shows topics and views with their columns")
 		case "TABLE_FUNCTION":
-			fn := sub(n, "function")
-			name := strings.ToLower(str(fn, "function_name"))
+			fn := n.Sub("function")
+			name := strings.ToLower(fn.Str("function_name"))
 			if tableFunctions[name] || isMacro(name) {
 				return true
 			}
-			if near := schemas.Nearest(name, src.macros); near != "" && !c.functions[name] {
+			if near := schemas.Nearest(name, src.Macros); near != "" && !c.functions[name] {
 				return refuse(fn, fmt.Sprintf("there is no function %s", name), fmt.Sprintf("did you mean %s?", near))
 			}
 			return refuse(fn, fmt.Sprintf("%s() may not be read here", name), "read topics, views and reference tables by name; files go into reference/ or through `millrace ingest`")
 		}
-		if str(n, "type") == "VALUE_PARAMETER" && view {
-			problem = src.wrong(src.find(parameter), "a view has no parameters", "write the value into the SELECT, or filter when you query the view")
+		if n.Str("type") == "VALUE_PARAMETER" && view {
+			problem = src.Wrong(src.Find(parameter), "a view has no parameters", "write the value into the SELECT, or filter when you query the view")
 			return false
 		}
-		if class(n) != "FUNCTION" && class(n) != "WINDOW" {
+		if n.Class() != "FUNCTION" && n.Class() != "WINDOW" {
 			return true
 		}
-		name := strings.ToLower(str(n, "function_name"))
+		name := strings.ToLower(n.Str("function_name"))
 		if why, ok := forbidden[name]; ok {
 			return refuse(n, fmt.Sprintf("%s() is not allowed: it %s", name, why), "remove it")
 		}
@@ -156,22 +149,22 @@ func (c *Compiler) checkCalls(src source, query node, view bool, isMacro func(na
 	return problem
 }
 
-func (c *Compiler) changes(n node, name string) bool {
+func (c *Compiler) changes(n tree.Node, name string) bool {
 	if name == "error" {
 		return false
 	}
-	return c.volatile[name] || notRepeatable[name] || name == "age" && len(list(n, "children")) == 1
+	return c.volatile[name] || notRepeatable[name] || name == "age" && len(n.List("children")) == 1
 }
 
 // checkRowID refuses rowid: DuckDB gives one to every table of its own, and it says nothing of a record's place. known
 // says whether any table read has such a column.
-func checkRowID(src source, query node, known func(string) bool) error {
+func checkRowID(src tree.Source, query tree.Node, known func(string) bool) error {
 	var problem error
 	named := known("rowid") // or an alias in the query itself
-	walk(query, func(n node) bool {
-		named = named || strings.EqualFold(str(n, "alias"), "rowid")
-		if names := columnNames(n); class(n) == "COLUMN_REF" && problem == nil && strings.EqualFold(names[len(names)-1], "rowid") {
-			problem = src.wrong(location(n), "rowid is no column here", "a record's place is _partition and _offset")
+	tree.Walk(query, func(n tree.Node) bool {
+		named = named || strings.EqualFold(n.Str("alias"), "rowid")
+		if names := n.ColumnNames(); n.Class() == "COLUMN_REF" && problem == nil && strings.EqualFold(names[len(names)-1], "rowid") {
+			problem = src.Wrong(n.Location(), "rowid is no column here", "a record's place is _partition and _offset")
 		}
 		return true
 	})
@@ -182,12 +175,12 @@ func checkRowID(src source, query node, known func(string) bool) error {
 }
 
 // checkNames refuses a view of which two columns have one name: it is a table, and a question could not tell them apart.
-func checkNames(src source, columns []Column) error {
+func checkNames(src tree.Source, columns []Column) error {
 	seen := map[string]bool{}
 	for _, c := range columns {
 		name := strings.ToLower(c.Name)
 		if seen[name] {
-			return src.wrong(0, "two of its columns are named "+c.Name, "name one of them anew with AS")
+			return src.Wrong(0, "two of its columns are named "+c.Name, "name one of them anew with AS")
 		}
 		seen[name] = true
 	}
@@ -195,13 +188,13 @@ func checkNames(src source, columns []Column) error {
 }
 
 // checkClockWords refuses CURRENT_DATE and its like in a view; known says whether any table read has such a column.
-func checkClockWords(src source, query node, known func(string) bool) error {
+func checkClockWords(src tree.Source, query tree.Node, known func(string) bool) error {
 	var problem error
-	walk(query, func(n node) bool {
-		if class(n) == "COLUMN_REF" && problem == nil {
-			names := columnNames(n)
+	tree.Walk(query, func(n tree.Node) bool {
+		if n.Class() == "COLUMN_REF" && problem == nil {
+			names := n.ColumnNames()
 			if word := strings.ToLower(names[0]); len(names) == 1 && clockWords[word] && !known(word) {
-				problem = src.wrong(location(n), strings.ToUpper(word)+" has another value at another time, so a view may not use it",
+				problem = src.Wrong(n.Location(), strings.ToUpper(word)+" has another value at another time, so a view may not use it",
 					"use the event time or _timestamp (append time) of the record; a query over the view may use it")
 			}
 		}
@@ -213,7 +206,7 @@ func checkClockWords(src source, query node, known func(string) bool) error {
 var noSuchColumn = regexp.MustCompile(`^(?:Table|Values list) "(.*)" does not have a column named "(.*)"`)
 
 // bindError turns what DuckDB says is wrong at a place into a Problem.
-func (s source) bindError(e duckError, at int, columns []string) error {
+func bindError(s tree.Source, e duckError, at int, columns []string) error {
 	message, hint := firstLine(e.message), "correct the SQL; it is DuckDB's dialect"
 	switch {
 	case e.name != "" && (e.subtype == "COLUMN_NOT_FOUND" || strings.Contains(message, "not found in FROM clause")):
@@ -237,7 +230,7 @@ func (s source) bindError(e duckError, at int, columns []string) error {
 	case e.subtype == "MISSING_ENTRY" && e.name != "":
 		message = fmt.Sprintf("there is no function %s", e.name)
 		hint = "functions are DuckDB's"
-		if near := schemas.Nearest(e.name, s.macros); near != "" {
+		if near := schemas.Nearest(e.name, s.Macros); near != "" {
 			hint = fmt.Sprintf("did you mean %s?", near)
 		} else if near, _, _ := strings.Cut(e.candidates, ","); near != "" {
 			hint = fmt.Sprintf("did you mean %s?", near)
@@ -254,22 +247,22 @@ func (s source) bindError(e duckError, at int, columns []string) error {
 	case strings.HasPrefix(message, "UNNEST not supported"):
 		hint = "put it into FROM: FROM topic, unnest(list) AS u(item)"
 	}
-	return s.wrong(at, message, hint)
+	return s.Wrong(at, message, hint)
 }
 
 func firstLine(s string) string { l, _, _ := strings.Cut(s, "\n"); return l }
 
 // unknownTable is the Problem of a table that nobody declared.
-func (s source) unknownTable(n node, known []string, kinds string) error {
-	name := str(n, "table_name")
-	if schema := str(n, "schema_name"); schema != "" {
+func unknownTable(s tree.Source, n tree.Node, known []string, kinds string) error {
+	name := n.Str("table_name")
+	if schema := n.Str("schema_name"); schema != "" {
 		name = schema + "." + name
 	}
-	if catalog := str(n, "catalog_name"); catalog != "" {
+	if catalog := n.Str("catalog_name"); catalog != "" {
 		name = catalog + "." + name
 	}
 	if n["at_clause"] != nil {
-		return s.wrong(location(n), "AT is not supported", "use `millrace query --as-of`")
+		return s.Wrong(n.Location(), "AT is not supported", "use `millrace query --as-of`")
 	}
 	hint := "known are " + strings.Join(known, ", ")
 	if len(known) == 0 {
@@ -277,11 +270,11 @@ func (s source) unknownTable(n node, known []string, kinds string) error {
 	}
 	switch near := schemas.Nearest(name, known); {
 	case strings.ContainsAny(name, "./*") && looksLikeFile(name):
-		return s.wrong(location(n), fmt.Sprintf("the file %q may not be read here", name), "put it into reference/ and use its name without the ending, or `millrace ingest` it into a topic")
+		return s.Wrong(n.Location(), fmt.Sprintf("the file %q may not be read here", name), "put it into reference/ and use its name without the ending, or `millrace ingest` it into a topic")
 	case near != "":
 		hint = fmt.Sprintf("did you mean %s?", near)
 	}
-	return s.wrong(location(n), fmt.Sprintf("there is no %s %q", kinds, name), hint)
+	return s.Wrong(n.Location(), fmt.Sprintf("there is no %s %q", kinds, name), hint)
 }
 
 func looksLikeFile(name string) bool {

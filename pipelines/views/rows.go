@@ -1,9 +1,10 @@
 package views
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // keptRows is a SELECT whose rows are State as they are. With a LIMIT that is known, each part keeps no more of them than
@@ -13,9 +14,9 @@ type keptRows struct {
 }
 
 // keepRows turns a query of kind records into one over State that holds its rows.
-func (p *planner) keepRows(q node, in []with) error {
+func (p *planner) keepRows(q tree.Node, in []with) error {
 	core := standing(q, in)
-	text, err := p.c.print(clone(core))
+	text, err := p.c.print(core.Clone())
 	if err != nil {
 		return err
 	}
@@ -37,19 +38,19 @@ func (p *planner) keepRows(q node, in []with) error {
 		if p.isRoot(q) {
 			name = p.view.Columns[i].Name
 		}
-		final["select_list"] = append(list(final, "select_list"), withAlias(columnRef(g.states[i].name), name))
+		final["select_list"] = append(final.List("select_list"), tree.ColumnRef(g.states[i].name).WithAlias(name))
 	}
-	modifiers := list(core, "modifiers")
+	modifiers := core.List("modifiers")
 	core["modifiers"] = []any{}
-	for _, m := range nodes(modifiers) {
-		if str(m, "type") == "ORDER_MODIFIER" {
+	for _, m := range tree.Nodes(modifiers) {
+		if m.Str("type") == "ORDER_MODIFIER" {
 			if err := p.orderRows(m, core, cols, g); err != nil {
 				return err
 			}
 		}
 	}
 	final["modifiers"] = modifiers
-	completeOrder(final, len(cols))
+	tree.CompleteOrder(final, len(cols))
 	if g.kept.first, err = p.first(final, g); err != nil {
 		return err
 	}
@@ -75,32 +76,32 @@ func (p *planner) newState() *column {
 }
 
 // orderRows names what ORDER BY orders by: an output column, or one more column that the rows then have.
-func (p *planner) orderRows(m, core node, cols []Column, g *grouping) error {
+func (p *planner) orderRows(m, core tree.Node, cols []Column, g *grouping) error {
 	var orders []any
-	for _, o := range nodes(list(m, "orders")) {
-		e := sub(o, "expression")
-		if class(e) == "STAR" {
-			orders = append(orders, ofAll(o, len(cols))...)
+	for _, o := range m.Nodes("orders") {
+		e := o.Sub("expression")
+		if e.Class() == "STAR" {
+			orders = append(orders, tree.OrderByAll(o, len(cols))...)
 			continue
 		}
-		if _, ok := position(e); !ok {
+		if _, ok := e.Position(); !ok {
 			at := -1
 			for i, c := range cols {
-				if class(e) == "COLUMN_REF" && len(columnNames(e)) == 1 && strings.EqualFold(columnNames(e)[0], c.Name) {
+				if e.Class() == "COLUMN_REF" && len(e.ColumnNames()) == 1 && strings.EqualFold(e.ColumnNames()[0], c.Name) {
 					at = i
 					break
 				}
 			}
 			if at < 0 {
-				if str(core, "type") != "SELECT_NODE" {
+				if core.Str("type") != "SELECT_NODE" {
 					return blocked("ORDER BY of what UNION does not select is computed over all rows")
 				}
 				s := p.newState()
-				core["select_list"] = append(list(core, "select_list"), withAlias(clone(e), s.name))
+				core["select_list"] = append(core.List("select_list"), e.Clone().WithAlias(s.name))
 				g.states = append(g.states, s)
-				o["expression"] = columnRef(s.name)
+				o["expression"] = tree.ColumnRef(s.name)
 			} else {
-				o["expression"] = positionNode(at + 1)
+				o["expression"] = tree.Int(at + 1)
 			}
 		}
 		orders = append(orders, o)
@@ -110,19 +111,19 @@ func (p *planner) orderRows(m, core node, cols []Column, g *grouping) error {
 }
 
 // first is the ORDER BY and LIMIT that each part may apply by itself.
-func (p *planner) first(final node, g *grouping) (string, error) {
+func (p *planner) first(final tree.Node, g *grouping) (string, error) {
 	limit, found := int64(0), false
-	only := node{"type": "ORDER_MODIFIER", "orders": []any{}}
-	for _, m := range nodes(list(final, "modifiers")) {
-		switch str(m, "type") {
+	only := tree.Node{"type": "ORDER_MODIFIER", "orders": []any{}}
+	for _, m := range final.Nodes("modifiers") {
+		switch m.Str("type") {
 		case "ORDER_MODIFIER":
-			only = clone(m)
+			only = m.Clone()
 		case "LIMIT_MODIFIER":
-			n, ok := constantInt(sub(m, "limit"))
+			n, ok := m.Sub("limit").Int()
 			skip := int64(0)
 			if m["offset"] != nil {
 				var known bool
-				skip, known = constantInt(sub(m, "offset"))
+				skip, known = m.Sub("offset").Int()
 				ok = ok && known
 			}
 			limit, found = n+skip, ok
@@ -133,9 +134,9 @@ func (p *planner) first(final node, g *grouping) (string, error) {
 	if !found || limit < 0 {
 		return "", nil
 	}
-	for _, o := range nodes(list(only, "orders")) {
-		if at, ok := position(sub(o, "expression")); ok {
-			o["expression"] = columnRef(g.states[at-1].name)
+	for _, o := range only.Nodes("orders") {
+		if at, ok := o.Sub("expression").Position(); ok {
+			o["expression"] = tree.ColumnRef(g.states[at-1].name)
 		}
 	}
 	q, err := p.c.selectNode("SELECT 1")
@@ -148,16 +149,4 @@ func (p *planner) first(final node, g *grouping) (string, error) {
 		return "", err
 	}
 	return strings.TrimPrefix(text, "SELECT 1") + fmt.Sprintf(" LIMIT %d", limit), nil
-}
-
-func constantInt(e node) (int64, bool) {
-	if class(e) != "CONSTANT" || flag(sub(e, "value"), "is_null") {
-		return 0, false
-	}
-	n, ok := sub(e, "value")["value"].(json.Number)
-	if !ok || !strings.HasSuffix(str(sub(sub(e, "value"), "type"), "id"), "INT") && str(sub(sub(e, "value"), "type"), "id") != "INTEGER" {
-		return 0, false
-	}
-	i, err := n.Int64()
-	return i, err == nil
 }

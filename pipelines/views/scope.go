@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/views/internal/aggregate"
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // scope is what the names in a SELECT mean: the tables of its FROM, in order, and the columns of each.
@@ -15,11 +16,11 @@ type scope struct {
 }
 
 // newScope asks DuckDB which columns each table in the FROM clause of a SELECT has.
-func (c *Compiler) newScope(sel node) (*scope, error) {
+func (c *Compiler) newScope(sel tree.Node) (*scope, error) {
 	s := &scope{columns: map[string]map[string]string{}}
-	probe := emptySelect(sel)
-	for _, t := range fromTables(sub(sel, "from_table")) {
-		alias := tableAlias(t)
+	probe := tree.EmptySelect(sel)
+	for _, t := range tree.FromTables(sel.Sub("from_table")) {
+		alias := t.TableAlias()
 		if alias == "" {
 			continue
 		}
@@ -48,40 +49,6 @@ func (c *Compiler) newScope(sel node) (*scope, error) {
 	return s, nil
 }
 
-// emptySelect is a SELECT with nothing but the FROM clause of another, and the common table expressions it may read.
-func emptySelect(sel node) node {
-	ctes := sub(sel, "cte_map")
-	if ctes == nil {
-		ctes = node{"map": []any{}}
-	}
-	return node{
-		"type": "SELECT_NODE", "modifiers": []any{}, "cte_map": ctes, "select_list": []any{},
-		"from_table": sel["from_table"], "where_clause": nil, "group_expressions": []any{}, "group_sets": []any{},
-		"aggregate_handling": "STANDARD_HANDLING", "having": nil, "sample": nil, "qualify": nil,
-	}
-}
-
-// fromTables lists the leaves of a FROM clause from left to right.
-func fromTables(from node) []node {
-	switch str(from, "type") {
-	case "", "EMPTY":
-		return nil
-	case "JOIN":
-		return append(fromTables(sub(from, "left")), fromTables(sub(from, "right"))...)
-	}
-	return []node{from}
-}
-
-func tableAlias(t node) string {
-	if a := str(t, "alias"); a != "" {
-		return a
-	}
-	if str(t, "type") == "TABLE_FUNCTION" {
-		return str(sub(t, "function"), "function_name")
-	}
-	return str(t, "table_name")
-}
-
 // resolve finds the column that a reference means, and the struct fields taken from it.
 func (s *scope) resolve(names []string) (table, column string, fields []string, ok bool) {
 	first := strings.ToLower(names[0])
@@ -100,34 +67,34 @@ func (s *scope) resolve(names []string) (table, column string, fields []string, 
 
 // key is a text that is equal for expressions that mean the same to GROUP BY: places, the outer alias, upper and lower
 // case of names and omitted table names do not matter.
-func (s *scope) key(e node, params []string) string {
-	return encodeTree(s.qualify(withAlias(clone(e), ""), params))
+func (s *scope) key(e tree.Node, params []string) string {
+	return tree.Encode(s.qualify(e.Clone().WithAlias(""), params))
 }
 
 func (s *scope) qualify(v any, params []string) any {
-	n, ok := v.(node)
+	n, ok := v.(tree.Node)
 	if !ok {
-		children(v, func(c any) any { return s.qualify(c, params) })
+		tree.Children(v, func(c any) any { return s.qualify(c, params) })
 		return v
 	}
 	delete(n, "query_location")
-	if class(n) == "SUBQUERY" {
-		walk(n, func(c node) bool { delete(c, "query_location"); return true })
+	if n.Class() == "SUBQUERY" {
+		tree.Walk(n, func(c tree.Node) bool { delete(c, "query_location"); return true })
 		return n
 	}
 	if f, ok := n["function_name"].(string); ok {
 		n["function_name"] = strings.ToLower(f)
 	}
-	if class(n) == "COLUMN_REF" {
+	if n.Class() == "COLUMN_REF" {
 		return s.qualifyRef(n, params)
 	}
-	params = append(slices.Clip(params), lambdaParams(n)...)
-	children(n, func(c any) any { return s.qualify(c, params) })
+	params = append(slices.Clip(params), n.LambdaParams()...)
+	tree.Children(n, func(c any) any { return s.qualify(c, params) })
 	return n
 }
 
-func (s *scope) qualifyRef(n node, params []string) node {
-	names := columnNames(n)
+func (s *scope) qualifyRef(n tree.Node, params []string) tree.Node {
+	names := n.ColumnNames()
 	if slices.Contains(params, strings.ToLower(names[0])) {
 		return n
 	}
@@ -135,56 +102,31 @@ func (s *scope) qualifyRef(n node, params []string) node {
 	if !ok {
 		return n
 	}
-	out := node{"class": "COLUMN_REF", "column_names": []any{table, strings.ToLower(column)}, "alias": ""}
+	out := tree.Node{"class": "COLUMN_REF", "column_names": []any{table, strings.ToLower(column)}, "alias": ""}
 	for _, f := range fields {
-		out = node{"class": "FIELD", "of": out, "field": strings.ToLower(f), "alias": ""}
+		out = tree.Node{"class": "FIELD", "of": out, "field": strings.ToLower(f), "alias": ""}
 	}
 	out["alias"] = n["alias"]
 	return out
 }
 
-// lambdaFunctions take a lambda; anywhere else, a -> b takes a value out of JSON.
-var lambdaFunctions = map[string]bool{
-	"list_transform": true, "array_transform": true, "list_apply": true, "array_apply": true, "apply": true,
-	"list_filter": true, "array_filter": true, "filter": true, "list_reduce": true, "array_reduce": true, "reduce": true,
-}
-
-// lambdaParams are the names that the lambdas among a function's arguments bind, in lower case.
-func lambdaParams(n node) []string {
-	if class(n) != "FUNCTION" || !lambdaFunctions[strings.ToLower(str(n, "function_name"))] {
-		return nil
-	}
-	var out []string
-	for _, arg := range nodes(list(n, "children")) {
-		if class(arg) == "LAMBDA" {
-			walk(arg["lhs"], func(p node) bool {
-				if class(p) == "COLUMN_REF" {
-					out = append(out, strings.ToLower(columnNames(p)[0]))
-				}
-				return true
-			})
-		}
-	}
-	return out
-}
-
 // expand puts the SELECT list's expressions in place of their aliases. A column of the FROM clause comes before an
 // alias of the same name, unless aliasFirst.
-func (s *scope) expand(e node, aliases map[string]node, aliasFirst bool) node {
-	return s.expandAny(clone(e), aliases, aliasFirst, nil).(node)
+func (s *scope) expand(e tree.Node, aliases map[string]tree.Node, aliasFirst bool) tree.Node {
+	return s.expandAny(e.Clone(), aliases, aliasFirst, nil).(tree.Node)
 }
 
-func (s *scope) expandAny(v any, aliases map[string]node, aliasFirst bool, params []string) any {
-	n, ok := v.(node)
+func (s *scope) expandAny(v any, aliases map[string]tree.Node, aliasFirst bool, params []string) any {
+	n, ok := v.(tree.Node)
 	if !ok {
-		children(v, func(c any) any { return s.expandAny(c, aliases, aliasFirst, params) })
+		tree.Children(v, func(c any) any { return s.expandAny(c, aliases, aliasFirst, params) })
 		return v
 	}
-	if isQuery(n) {
+	if n.IsQuery() {
 		return n
 	}
-	if class(n) == "COLUMN_REF" {
-		names := columnNames(n)
+	if n.Class() == "COLUMN_REF" {
+		names := n.ColumnNames()
 		name := strings.ToLower(names[0])
 		item, ok := aliases[name]
 		if !ok || len(names) > 1 || slices.Contains(params, name) {
@@ -193,18 +135,18 @@ func (s *scope) expandAny(v any, aliases map[string]node, aliasFirst bool, param
 		if _, _, _, isColumn := s.resolve(names); isColumn && !aliasFirst {
 			return n
 		}
-		return withAlias(clone(item), str(n, "alias"))
+		return item.Clone().WithAlias(n.Str("alias"))
 	}
-	params = append(slices.Clip(params), lambdaParams(n)...)
-	children(n, func(c any) any { return s.expandAny(c, aliases, aliasFirst, params) })
+	params = append(slices.Clip(params), n.LambdaParams()...)
+	tree.Children(n, func(c any) any { return s.expandAny(c, aliases, aliasFirst, params) })
 	return n
 }
 
 // hasAggregate says whether an expression makes one row of many.
 func (c *Compiler) hasAggregate(e any) bool {
 	found := false
-	walk(e, func(n node) bool {
-		if isQuery(n) {
+	tree.Walk(e, func(n tree.Node) bool {
+		if n.IsQuery() {
 			return false
 		}
 		found = found || c.isAggregate(n)
@@ -213,18 +155,18 @@ func (c *Compiler) hasAggregate(e any) bool {
 	return found
 }
 
-func (c *Compiler) isAggregate(n node) bool {
+func (c *Compiler) isAggregate(n tree.Node) bool {
 	a, ok := aggregateCall(n)
 	return ok && (c.aggregates[a.Name] || aggregate.IsMacro(a.Name))
 }
 
 // typeWithin is the type of an expression over the rows that a SELECT reads.
-func (c *Compiler) typeWithin(sel node, expr string) (string, error) {
+func (c *Compiler) typeWithin(sel tree.Node, expr string) (string, error) {
 	e, err := c.expr(expr)
 	if err != nil {
 		return "", err
 	}
-	q := emptySelect(sel)
+	q := tree.EmptySelect(sel)
 	q["select_list"] = []any{e}
 	text, err := c.print(q)
 	if err != nil {

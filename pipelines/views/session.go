@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/duckdb/duckdb-go/v2"
+
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // sessionName is the window that ends where no record of its group follows for a while: session(ts, gap) is the time of
@@ -20,8 +22,8 @@ type session struct {
 	gap         string
 }
 
-func isSession(e node) bool {
-	return class(e) == "FUNCTION" && strings.EqualFold(str(e, "function_name"), sessionName) && len(list(e, "children")) == 2
+func isSession(e tree.Node) bool {
+	return e.Class() == "FUNCTION" && strings.EqualFold(e.Str("function_name"), sessionName) && len(e.List("children")) == 2
 }
 
 // Literals and calls in the SQL of plans.
@@ -37,8 +39,8 @@ func (b *build) checkSession() error {
 	if !sessionCall.MatchString(textLiteral.ReplaceAllString(plans.Raw+plans.Partial+plans.Final, "")) {
 		return nil
 	}
-	var at node
-	walk(b.query, func(n node) bool {
+	var at tree.Node
+	tree.Walk(b.query, func(n tree.Node) bool {
 		if at == nil && isSession(n) {
 			at = n
 		}
@@ -51,12 +53,12 @@ func (b *build) checkSession() error {
 	if why == "" {
 		why = "it is no key of GROUP BY"
 	}
-	return b.src.wrong(location(at), "session(...) has no answer here: "+why, "make session(ts, gap) a key of GROUP BY, over one topic")
+	return b.src.Wrong(at.Location(), "session(...) has no answer here: "+why, "make session(ts, gap) a key of GROUP BY, over one topic")
 }
 
 // fuse makes the last of the group keys, a session, a stretch of time.
 func (g *grouper) fuse() error {
-	args := nodes(list(g.keys[len(g.keys)-1], "children"))
+	args := g.keys[len(g.keys)-1].Nodes("children")
 	at, err := g.c.printExpr(args[0])
 	if err != nil {
 		return err
@@ -66,7 +68,7 @@ func (g *grouper) fuse() error {
 		return err
 	}
 	switch {
-	case hasColumn(args[1]):
+	case tree.HasColumn(args[1]):
 		return blocked("the gap of a session is no constant")
 	case g.sets != nil:
 		return blocked("sessions under ROLLUP, CUBE and GROUPING SETS are computed over all rows")

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/views/internal/aggregate"
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // settler makes a query's answer one that does not hang on how rows are read or cut: it decides ties by the records' place
@@ -14,19 +15,19 @@ import (
 // come to the same however the rows are cut.
 type settler struct {
 	c        *Compiler
-	isTopic  func(fromTable node) bool // of a table that is no common table expression
-	sketches bool                      // approximations are replaced
-	moments  bool                      // only this: aggregates that DuckDB computes with less care than the plans do become the plans' own
-	used     bool                      // some aggregate reads the record's place in the log
-	sketched bool                      // some aggregate is a sketch
+	isTopic  func(fromTable tree.Node) bool // of a table that is no common table expression
+	sketches bool                           // approximations are replaced
+	moments  bool                           // only this: aggregates that DuckDB computes with less care than the plans do become the plans' own
+	used     bool                           // some aggregate reads the record's place in the log
+	sketched bool                           // some aggregate is a sketch
 }
 
 // settleQuery is of a query and all within it; in are the common table expressions in scope.
 func (s *settler) settleQuery(v any, in []with) error {
-	n, ok := v.(node)
-	if !ok || !isQuery(n) {
+	n, ok := v.(tree.Node)
+	if !ok || !n.IsQuery() {
 		var failed error
-		children(v, func(c any) any {
+		tree.Children(v, func(c any) any {
 			if failed == nil {
 				failed = s.settleQuery(c, in)
 			}
@@ -35,41 +36,41 @@ func (s *settler) settleQuery(v any, in []with) error {
 		return failed
 	}
 	in = slices.Clip(in)
-	for _, entry := range nodes(list(sub(n, "cte_map"), "map")) {
+	for _, entry := range n.Sub("cte_map").Nodes("map") {
 		if err := s.settleQuery(entry["value"], in); err != nil {
 			return err
 		}
-		in = append(in, with{name: strings.ToLower(str(entry, "key")), entry: entry})
+		in = append(in, with{name: strings.ToLower(entry.Str("key")), entry: entry})
 	}
-	for _, k := range sortedKeys(n) {
+	for _, k := range tree.SortedKeys(n) {
 		if k != "cte_map" {
 			if err := s.settleQuery(n[k], in); err != nil {
 				return err
 			}
 		}
 	}
-	if str(n, "type") == "SELECT_NODE" {
+	if n.Str("type") == "SELECT_NODE" {
 		return s.settleSelect(n, in)
 	}
 	return nil
 }
 
-func (s *settler) settleSelect(sel node, in []with) error {
+func (s *settler) settleSelect(sel tree.Node, in []with) error {
 	sc := settling{settler: s, sel: sel, in: in}
 	nameSubqueries(sel)
 	takes := s.takesOrder(sel)
-	for _, t := range fromTables(sub(sel, "from_table")) {
+	for _, t := range tree.FromTables(sel.Sub("from_table")) {
 		switch {
 		case s.handsOn(t, in):
-			sc.order = append(sc.order, recordOrder(tableAlias(t))...)
+			sc.order = append(sc.order, recordOrder(t.TableAlias())...)
 		case takes && s.makeHandOn(t, sel, in):
-			sc.order = append(sc.order, handedOrder(tableAlias(t))...)
+			sc.order = append(sc.order, handedOrder(t.TableAlias())...)
 		}
 	}
-	for i, item := range nodes(list(sel, "select_list")) {
-		before := encodeTree(item)
-		name := str(item, "alias")
-		if name == "" && class(item) != "STAR" {
+	for i, item := range sel.Nodes("select_list") {
+		before := tree.Encode(item)
+		name := item.Str("alias")
+		if name == "" && item.Class() != "STAR" {
 			var err error
 			if name, err = s.c.printExpr(item); err != nil {
 				return err
@@ -79,8 +80,8 @@ func (s *settler) settleSelect(sel node, in []with) error {
 		if err != nil {
 			return err
 		}
-		if encodeTree(settled) != before {
-			list(sel, "select_list")[i] = withAlias(settled.(node), name)
+		if tree.Encode(settled) != before {
+			sel.List("select_list")[i] = settled.(tree.Node).WithAlias(name)
 		}
 	}
 	for _, key := range []string{"having", "modifiers", "qualify"} {
@@ -97,10 +98,10 @@ func (s *settler) settleSelect(sel node, in []with) error {
 }
 
 // nameSubqueries writes the names that DuckDB gives to subqueries in FROM without one.
-func nameSubqueries(sel node) {
+func nameSubqueries(sel tree.Node) {
 	n := 0
-	for _, t := range fromTables(sub(sel, "from_table")) {
-		if str(t, "type") == "SUBQUERY" && str(t, "alias") == "" {
+	for _, t := range tree.FromTables(sel.Sub("from_table")) {
+		if t.Str("type") == "SUBQUERY" && t.Str("alias") == "" {
 			if n++; n == 1 {
 				t["alias"] = "unnamed_subquery"
 			} else {
@@ -112,44 +113,44 @@ func nameSubqueries(sel node) {
 
 // handsOn says whether the rows of a table in FROM are a topic's records, with their place in the log among its columns, in
 // no order but that.
-func (s *settler) handsOn(t node, in []with) bool {
-	if len(list(t, "column_name_alias")) > 0 {
+func (s *settler) handsOn(t tree.Node, in []with) bool {
+	if len(t.List("column_name_alias")) > 0 {
 		return false
 	}
-	var q node
-	switch str(t, "type") {
+	var q tree.Node
+	switch t.Str("type") {
 	case "BASE_TABLE":
 		w, ok := scopeOf(in, t)
 		if !ok {
 			return s.isTopic(t)
 		}
-		value := sub(w.entry, "value")
-		if len(list(value, "aliases")) > 0 {
+		value := w.entry.Sub("value")
+		if len(value.List("aliases")) > 0 {
 			return false
 		}
-		q = sub(sub(value, "query"), "node")
-		in = in[:slices.IndexFunc(in, func(o with) bool { return address(o.entry) == address(w.entry) })]
+		q = value.Sub("query").Sub("node")
+		in = in[:slices.IndexFunc(in, func(o with) bool { return o.entry.Address() == w.entry.Address() })]
 	case "SUBQUERY":
-		q = sub(sub(t, "subquery"), "node")
+		q = t.Sub("subquery").Sub("node")
 	}
 	return q != nil && s.handsOnAll(q, in)
 }
 
-func (s *settler) handsOnAll(q node, in []with) bool {
-	for _, entry := range nodes(list(sub(q, "cte_map"), "map")) {
-		in = append(slices.Clip(in), with{name: strings.ToLower(str(entry, "key")), entry: entry})
+func (s *settler) handsOnAll(q tree.Node, in []with) bool {
+	for _, entry := range q.Sub("cte_map").Nodes("map") {
+		in = append(slices.Clip(in), with{name: strings.ToLower(entry.Str("key")), entry: entry})
 	}
-	if len(list(q, "modifiers")) > 0 {
+	if len(q.List("modifiers")) > 0 {
 		return false
 	}
-	if str(q, "type") == "SET_OPERATION_NODE" {
-		return str(q, "setop_type") == "UNION" && flag(q, "setop_all") && s.handsOnAll(sub(q, "left"), in) && s.handsOnAll(sub(q, "right"), in)
+	if q.Str("type") == "SET_OPERATION_NODE" {
+		return q.Str("setop_type") == "UNION" && q.Flag("setop_all") && s.handsOnAll(q.Sub("left"), in) && s.handsOnAll(q.Sub("right"), in)
 	}
-	if str(q, "type") != "SELECT_NODE" || len(list(q, "group_expressions")) > 0 || str(q, "aggregate_handling") == "FORCE_AGGREGATES" || q["having"] != nil {
+	if q.Str("type") != "SELECT_NODE" || len(q.List("group_expressions")) > 0 || q.Str("aggregate_handling") == "FORCE_AGGREGATES" || q["having"] != nil {
 		return false
 	}
 	from := 0
-	for _, t := range fromTables(sub(q, "from_table")) {
+	for _, t := range tree.FromTables(q.Sub("from_table")) {
 		if s.handsOn(t, in) {
 			from++
 		}
@@ -158,15 +159,15 @@ func (s *settler) handsOnAll(q node, in []with) bool {
 		return false
 	}
 	shown := map[string]bool{}
-	for _, item := range nodes(list(q, "select_list")) {
-		switch class(item) {
+	for _, item := range q.Nodes("select_list") {
+		switch item.Class() {
 		case "STAR":
-			if len(list(item, "exclude_list"))+len(list(item, "replace_list"))+len(list(item, "rename_list"))+len(list(item, "qualified_exclude_list")) == 0 && !flag(item, "columns") {
+			if len(item.List("exclude_list"))+len(item.List("replace_list"))+len(item.List("rename_list"))+len(item.List("qualified_exclude_list")) == 0 && !item.Flag("columns") {
 				return true
 			}
 		case "COLUMN_REF":
-			names := columnNames(item)
-			if last := strings.ToLower(names[len(names)-1]); str(item, "alias") == "" || strings.EqualFold(str(item, "alias"), last) {
+			names := item.ColumnNames()
+			if last := strings.ToLower(names[len(names)-1]); item.Str("alias") == "" || strings.EqualFold(item.Str("alias"), last) {
 				shown[last] = true
 			}
 		}
@@ -175,13 +176,13 @@ func (s *settler) handsOnAll(q node, in []with) bool {
 }
 
 // takesOrder says whether a SELECT has an aggregate whose answer hangs on the order of rows.
-func (s *settler) takesOrder(sel node) bool {
+func (s *settler) takesOrder(sel tree.Node) bool {
 	found := false
 	for _, clause := range []string{"select_list", "having", "qualify", "modifiers"} {
-		walk(sel[clause], func(n node) bool {
+		tree.Walk(sel[clause], func(n tree.Node) bool {
 			a, ok := aggregateCall(n)
 			found = found || ok && a.TakesOrder()
-			return !found && !isQuery(n)
+			return !found && !n.IsQuery()
 		})
 	}
 	return found && !s.moments
@@ -205,54 +206,54 @@ func handedOrder(alias string) (out []string) {
 
 // makeHandOn adds the place in the log to what a subquery in FROM selects, if its rows are a topic's records in no order
 // and nobody would see that it selects more.
-func (s *settler) makeHandOn(t, sel node, in []with) bool {
-	for _, item := range nodes(list(sel, "select_list")) {
-		if class(item) == "STAR" {
+func (s *settler) makeHandOn(t, sel tree.Node, in []with) bool {
+	for _, item := range sel.Nodes("select_list") {
+		if item.Class() == "STAR" {
 			return false
 		}
 	}
-	if str(t, "type") == "SUBQUERY" {
-		return s.addPlace(sub(sub(t, "subquery"), "node"), in)
+	if t.Str("type") == "SUBQUERY" {
+		return s.addPlace(t.Sub("subquery").Sub("node"), in)
 	}
 	w, ok := scopeOf(in, t)
-	if str(t, "type") != "BASE_TABLE" || !ok || len(list(sub(w.entry, "value"), "aliases")) > 0 {
+	if t.Str("type") != "BASE_TABLE" || !ok || len(w.entry.Sub("value").List("aliases")) > 0 {
 		return false
 	}
 	// another reader of the common table expression might see more columns: this one gets its own copy
-	q := clone(sub(sub(sub(w.entry, "value"), "query"), "node"))
-	before := in[:slices.IndexFunc(in, func(o with) bool { return address(o.entry) == address(w.entry) })]
+	q := w.entry.Sub("value").Sub("query").Sub("node").Clone()
+	before := in[:slices.IndexFunc(in, func(o with) bool { return o.entry.Address() == w.entry.Address() })]
 	same := true // names mean there what they mean here
-	visitTables(q, func(t node) {
+	tree.VisitTables(q, func(t tree.Node) {
 		here, _ := scopeOf(in, t)
 		there, _ := scopeOf(before, t)
-		same = same && address(here.entry) == address(there.entry)
+		same = same && here.entry.Address() == there.entry.Address()
 	})
 	if !same || !s.addPlace(q, before) {
 		return false
 	}
-	alias := tableAlias(t)
+	alias := t.TableAlias()
 	for _, k := range []string{"schema_name", "catalog_name", "table_name", "at_clause"} {
 		delete(t, k)
 	}
-	t["type"], t["alias"], t["subquery"] = "SUBQUERY", alias, node{"node": q, "named_param_map": []any{}}
+	t["type"], t["alias"], t["subquery"] = "SUBQUERY", alias, tree.Node{"node": q, "named_param_map": []any{}}
 	return true
 }
 
-func (s *settler) addPlace(q node, in []with) bool {
-	if str(q, "type") != "SELECT_NODE" || len(list(sub(q, "cte_map"), "map"))+len(list(q, "modifiers"))+len(list(q, "group_expressions")) > 0 ||
-		str(q, "aggregate_handling") == "FORCE_AGGREGATES" || q["having"] != nil || q["qualify"] != nil {
+func (s *settler) addPlace(q tree.Node, in []with) bool {
+	if q.Str("type") != "SELECT_NODE" || len(q.Sub("cte_map").List("map"))+len(q.List("modifiers"))+len(q.List("group_expressions")) > 0 ||
+		q.Str("aggregate_handling") == "FORCE_AGGREGATES" || q["having"] != nil || q["qualify"] != nil {
 		return false
 	}
 	var order []string
-	for _, t := range fromTables(sub(q, "from_table")) {
+	for _, t := range tree.FromTables(q.Sub("from_table")) {
 		switch {
 		case s.handsOn(t, in):
-			order = append(order, recordOrder(tableAlias(t))...)
+			order = append(order, recordOrder(t.TableAlias())...)
 		case s.makeHandOn(t, q, in):
-			order = append(order, handedOrder(tableAlias(t))...)
+			order = append(order, handedOrder(t.TableAlias())...)
 		}
 	}
-	for _, item := range nodes(list(q, "select_list")) {
+	for _, item := range q.Nodes("select_list") {
 		if s.c.hasAggregate(item) {
 			return false
 		}
@@ -265,7 +266,7 @@ func (s *settler) addPlace(q node, in []with) bool {
 		if err != nil {
 			return false
 		}
-		q["select_list"] = append(list(q, "select_list"), withAlias(e, handed[i]))
+		q["select_list"] = append(q.List("select_list"), e.WithAlias(handed[i]))
 	}
 	s.used = true
 	return true
@@ -274,7 +275,7 @@ func (s *settler) addPlace(q node, in []with) bool {
 // settling is of one SELECT.
 type settling struct {
 	*settler
-	sel   node
+	sel   tree.Node
 	in    []with
 	order []string // the place of the rows' records; empty: not to be had
 }
@@ -282,8 +283,8 @@ type settling struct {
 // settle replaces aggregates in one clause, but not in the SELECTs nested in it.
 func (s settling) settle(v any) (any, error) {
 	var failed error
-	out := rewrite(v, func(n node) (node, bool) {
-		if failed != nil || isQuery(n) {
+	out := tree.Rewrite(v, func(n tree.Node) (tree.Node, bool) {
+		if failed != nil || n.IsQuery() {
 			return n, true
 		}
 		r, err := s.settleCall(n)
@@ -297,7 +298,7 @@ func (s settling) settle(v any) (any, error) {
 }
 
 // settleCall gives what stands for an aggregate; nil: it stays.
-func (s settling) settleCall(n node) (node, error) {
+func (s settling) settleCall(n tree.Node) (tree.Node, error) {
 	a, ok := aggregateCall(n)
 	if !ok {
 		return nil, nil
@@ -305,32 +306,32 @@ func (s settling) settleCall(n node) (node, error) {
 	if s.moments {
 		return s.settleMoment(a, n)
 	}
-	orders := nodes(list(sub(n, "order_bys"), "orders"))
+	orders := n.Sub("order_bys").Nodes("orders")
 	name := a.Plain()
-	if args := a.TieArgs(); args > 0 && len(list(n, "children")) == args && !a.Distinct && len(orders) == 0 {
+	if args := a.TieArgs(); args > 0 && len(n.List("children")) == args && !a.Distinct && len(orders) == 0 {
 		return s.settleTie(a, n)
 	}
-	if (name == "arg_min" || name == "arg_max") && len(list(n, "children")) == 3 && !a.Distinct && len(orders) == 0 {
+	if (name == "arg_min" || name == "arg_max") && len(n.List("children")) == 3 && !a.Distinct && len(orders) == 0 {
 		if err := s.c.printCall(&a, n); err != nil {
 			return nil, err
 		}
 		s.used = s.used || len(s.order) > 0
 		a.Name = name
 		settled, err := s.c.expr(a.SettleRanked(s.order))
-		return withAlias(settled, str(n, "alias")), err
+		return settled.WithAlias(n.Str("alias")), err
 	}
 	if a.IsSketch() && s.sketches {
 		return s.settleSketch(a, n)
 	}
 	switch {
 	case (a.ListsRows() || name == "mode" || a.TakesOrder() && len(orders) > 0) && !a.Distinct && len(s.order) > 0:
-		by := sub(n, "order_bys")
+		by := n.Sub("order_bys")
 		for _, o := range s.order {
 			e, err := s.c.expr(o)
 			if err != nil {
 				return nil, err
 			}
-			by["orders"] = append(list(by, "orders"), ascending(e))
+			by["orders"] = append(by.List("orders"), tree.Ascending(e))
 		}
 		s.used = true
 		byValue(n) // a join makes several rows of a record
@@ -341,19 +342,15 @@ func (s settling) settleCall(n node) (node, error) {
 }
 
 // byValue puts an aggregate's argument behind what its rows are ordered by.
-func byValue(n node) {
-	if x := nodes(list(n, "children"))[0]; hasColumn(x) {
-		by := sub(n, "order_bys")
-		by["orders"] = append(list(by, "orders"), ascending(withAlias(clone(x), "")))
+func byValue(n tree.Node) {
+	if x := n.Nodes("children")[0]; tree.HasColumn(x) {
+		by := n.Sub("order_bys")
+		by["orders"] = append(by.List("orders"), tree.Ascending(x.Clone().WithAlias("")))
 	}
 }
 
-func ascending(e node) node {
-	return node{"type": "ORDER_DEFAULT", "null_order": "ORDER_DEFAULT", "expression": e}
-}
-
 // settleMoment replaces an aggregate over moments.
-func (s settling) settleMoment(a aggregate.Call, n node) (node, error) {
+func (s settling) settleMoment(a aggregate.Call, n tree.Node) (tree.Node, error) {
 	if err := s.c.printCall(&a, n); err != nil {
 		return nil, err
 	}
@@ -362,11 +359,11 @@ func (s settling) settleMoment(a aggregate.Call, n node) (node, error) {
 		return nil, nil
 	}
 	settled, err := s.c.expr(text)
-	return withAlias(settled, str(n, "alias")), err
+	return settled.WithAlias(n.Str("alias")), err
 }
 
 // settleTie replaces an aggregate whose answer is the value of one row among equals.
-func (s settling) settleTie(a aggregate.Call, n node) (node, error) {
+func (s settling) settleTie(a aggregate.Call, n tree.Node) (tree.Node, error) {
 	if len(s.order) == 0 && (a.Plain() == "first" || a.Plain() == "last") {
 		return nil, nil // the rows come from a subquery, whose order may be meant
 	}
@@ -376,11 +373,11 @@ func (s settling) settleTie(a aggregate.Call, n node) (node, error) {
 	}
 	value, field := a.Tie(s.order)
 	settled, err := s.c.expr("struct_extract(" + value + ", '" + field + "')")
-	return withAlias(settled, str(n, "alias")), err
+	return settled.WithAlias(n.Str("alias")), err
 }
 
 // settleSketch replaces an approximation.
-func (s settling) settleSketch(a aggregate.Call, n node) (node, error) {
+func (s settling) settleSketch(a aggregate.Call, n tree.Node) (tree.Node, error) {
 	if err := s.c.printCall(&a, n); err != nil {
 		return nil, err
 	}
@@ -394,7 +391,7 @@ func (s settling) settleSketch(a aggregate.Call, n node) (node, error) {
 	}
 	s.sketched = true
 	settled, err := s.c.expr(text)
-	return withAlias(settled, str(n, "alias")), err
+	return settled.WithAlias(n.Str("alias")), err
 }
 
 func (s settling) typeOf(expr string) (string, error) {
@@ -402,23 +399,23 @@ func (s settling) typeOf(expr string) (string, error) {
 }
 
 // aggregateCall reads the name of a function call.
-func aggregateCall(n node) (aggregate.Call, bool) {
-	if class(n) != "FUNCTION" {
+func aggregateCall(n tree.Node) (aggregate.Call, bool) {
+	if n.Class() != "FUNCTION" {
 		return aggregate.Call{}, false
 	}
-	return aggregate.Call{Name: strings.ToLower(str(n, "function_name")), Distinct: flag(n, "distinct")}, true
+	return aggregate.Call{Name: strings.ToLower(n.Str("function_name")), Distinct: n.Flag("distinct")}, true
 }
 
 // printCall fills in a call's arguments and filter.
-func (c *Compiler) printCall(a *aggregate.Call, n node) error {
-	for _, arg := range nodes(list(n, "children")) {
+func (c *Compiler) printCall(a *aggregate.Call, n tree.Node) error {
+	for _, arg := range n.Nodes("children") {
 		text, err := c.printExpr(arg)
 		if err != nil {
 			return err
 		}
 		a.Args = append(a.Args, text)
 	}
-	if f := sub(n, "filter"); f != nil {
+	if f := n.Sub("filter"); f != nil {
 		text, err := c.printExpr(f)
 		if err != nil {
 			return err

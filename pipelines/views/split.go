@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // kind is what a query within a view takes from the topic.
@@ -19,16 +21,16 @@ const (
 type with struct {
 	name  string // lower case
 	kind  kind
-	entry node // key and value
+	entry tree.Node // key and value
 }
 
 // scopeOf finds what a table's name means among the common table expressions, innermost last.
-func scopeOf(in []with, n node) (with, bool) {
-	if str(n, "schema_name") != "" || str(n, "catalog_name") != "" {
+func scopeOf(in []with, n tree.Node) (with, bool) {
+	if n.Str("schema_name") != "" || n.Str("catalog_name") != "" {
 		return with{}, false
 	}
 	for _, w := range slices.Backward(in) {
-		if w.name == strings.ToLower(str(n, "table_name")) {
+		if w.name == strings.ToLower(n.Str("table_name")) {
 			return w, true
 		}
 	}
@@ -38,8 +40,8 @@ func scopeOf(in []with, n node) (with, bool) {
 // split goes through a query from the inside out. A SELECT that groups the topic's records, or puts them in order and
 // keeps the first, becomes one over State; whatever stands around it stays, over results. A query of kind records is left
 // as it is, for whoever reads it.
-func (p *planner) split(q node, in []with) (kind, error) {
-	t := str(q, "type")
+func (p *planner) split(q tree.Node, in []with) (kind, error) {
+	t := q.Str("type")
 	if t != "SELECT_NODE" && t != "SET_OPERATION_NODE" {
 		if p.reads(q, in) {
 			return 0, blocked("recursion is computed over all rows; recursion over a reference or a result can stand beside a GROUP BY")
@@ -48,13 +50,13 @@ func (p *planner) split(q node, in []with) (kind, error) {
 	}
 	outer := len(in)
 	in = slices.Clip(in)
-	for _, entry := range nodes(list(sub(q, "cte_map"), "map")) {
-		w := with{name: strings.ToLower(str(entry, "key")), entry: entry}
+	for _, entry := range q.Sub("cte_map").Nodes("map") {
+		w := with{name: strings.ToLower(entry.Str("key")), entry: entry}
 		if slices.ContainsFunc(in, func(o with) bool { return o.name == w.name }) && p.reads(q, in) {
 			return 0, blocked("two WITH are named " + w.name + "; give one of them another name")
 		}
 		var err error
-		if w.kind, err = p.split(sub(sub(sub(entry, "value"), "query"), "node"), in); err != nil {
+		if w.kind, err = p.split(entry.Sub("value").Sub("query").Sub("node"), in); err != nil {
 			return 0, err
 		}
 		in = append(in, w)
@@ -69,15 +71,15 @@ func (p *planner) split(q node, in []with) (kind, error) {
 			kept = append(kept, w.entry)
 		}
 	}
-	q["cte_map"] = node{"map": kept}
+	q["cte_map"] = tree.Node{"map": kept}
 	return k, nil
 }
 
-func (p *planner) splitBody(q node, in []with) (kind, error) {
-	if str(q, "type") == "SET_OPERATION_NODE" {
+func (p *planner) splitBody(q tree.Node, in []with) (kind, error) {
+	if q.Str("type") == "SET_OPERATION_NODE" {
 		return p.splitSides(q, in)
 	}
-	from, err := p.splitFrom(sub(q, "from_table"), in)
+	from, err := p.splitFrom(q.Sub("from_table"), in)
 	if err != nil {
 		return 0, err
 	}
@@ -99,19 +101,19 @@ func (p *planner) splitBody(q node, in []with) (kind, error) {
 
 // takesOrder is the first aggregate whose answer hangs on the order of its rows, and nothing says which; empty: none.
 func takesOrder(v any) (name string) {
-	walk(v, func(n node) bool {
+	tree.Walk(v, func(n tree.Node) bool {
 		a, ok := aggregateCall(n)
-		if plain := a.Plain(); ok && name == "" && !a.Distinct && (plain == "first" || plain == "last" || a.ListsRows()) && len(list(sub(n, "order_bys"), "orders")) == 0 {
+		if plain := a.Plain(); ok && name == "" && !a.Distinct && (plain == "first" || plain == "last" || a.ListsRows()) && len(n.Sub("order_bys").List("orders")) == 0 {
 			name = a.Name
 		}
-		return name == "" && !isQuery(n)
+		return name == "" && !n.IsQuery()
 	})
 	return name
 }
 
 // splitSides is UNION, INTERSECT and EXCEPT.
-func (p *planner) splitSides(q node, in []with) (kind, error) {
-	sides := []node{sub(q, "left"), sub(q, "right")}
+func (p *planner) splitSides(q tree.Node, in []with) (kind, error) {
+	sides := []tree.Node{q.Sub("left"), q.Sub("right")}
 	kinds := make([]kind, len(sides))
 	for i, side := range sides {
 		var err error
@@ -120,7 +122,7 @@ func (p *planner) splitSides(q node, in []with) (kind, error) {
 		}
 	}
 	most := max(kinds[0], kinds[1])
-	if most == reference || kinds[0] == records && kinds[1] == records && p.unionAll(q) && len(list(q, "modifiers")) == 0 {
+	if most == reference || kinds[0] == records && kinds[1] == records && p.unionAll(q) && len(q.List("modifiers")) == 0 {
 		return most, nil
 	}
 	for i, side := range sides {
@@ -133,17 +135,17 @@ func (p *planner) splitSides(q node, in []with) (kind, error) {
 	return results, nil
 }
 
-func (p *planner) unionAll(q node) bool {
-	return (str(q, "setop_type") == "UNION" || str(q, "setop_type") == "UNION_BY_NAME") && flag(q, "setop_all")
+func (p *planner) unionAll(q tree.Node) bool {
+	return (q.Str("setop_type") == "UNION" || q.Str("setop_type") == "UNION_BY_NAME") && q.Flag("setop_all")
 }
 
 // splitExpr is of every subquery in expressions that do not look at records.
 func (p *planner) splitExpr(v any, in []with) (most kind, err error) {
-	walk(v, func(n node) bool {
+	tree.Walk(v, func(n tree.Node) bool {
 		if err != nil {
 			return false
 		}
-		if isQuery(n) {
+		if n.IsQuery() {
 			var k kind
 			if k, err = p.split(n, in); err == nil && k == records {
 				k, err = results, p.keepRows(n, in)
@@ -157,8 +159,8 @@ func (p *planner) splitExpr(v any, in []with) (most kind, err error) {
 }
 
 // splitFrom is of a FROM clause, or a part of one.
-func (p *planner) splitFrom(n node, in []with) (kind, error) {
-	switch str(n, "type") {
+func (p *planner) splitFrom(n tree.Node, in []with) (kind, error) {
+	switch n.Str("type") {
 	case "BASE_TABLE":
 		if w, ok := scopeOf(in, n); ok {
 			return w.kind, nil
@@ -168,22 +170,22 @@ func (p *planner) splitFrom(n node, in []with) (kind, error) {
 		}
 		return reference, nil
 	case "SUBQUERY":
-		return p.split(sub(sub(n, "subquery"), "node"), in)
+		return p.split(n.Sub("subquery").Sub("node"), in)
 	case "JOIN":
 		return p.splitJoin(n, in)
 	}
 	if p.reads(n, in) {
-		return 0, blocked(fmt.Sprintf("%s over %s is computed over all rows", strings.ReplaceAll(str(n, "type"), "_", " "), p.view.Topic))
+		return 0, blocked(fmt.Sprintf("%s over %s is computed over all rows", strings.ReplaceAll(n.Str("type"), "_", " "), p.view.Topic))
 	}
 	return reference, nil
 }
 
-func (p *planner) splitJoin(n node, in []with) (kind, error) {
-	left, err := p.splitFrom(sub(n, "left"), in)
+func (p *planner) splitJoin(n tree.Node, in []with) (kind, error) {
+	left, err := p.splitFrom(n.Sub("left"), in)
 	if err != nil {
 		return 0, err
 	}
-	right, err := p.splitFrom(sub(n, "right"), in)
+	right, err := p.splitFrom(n.Sub("right"), in)
 	if err != nil {
 		return 0, err
 	}
@@ -211,8 +213,8 @@ func (p *planner) splitJoin(n node, in []with) (kind, error) {
 }
 
 // keepsOthers says why the join of records, on its left or right, with a reference is not of each record by itself.
-func keepsOthers(join node, onLeft bool, topic string) string {
-	kind, ref := str(join, "join_type"), str(join, "ref_type")
+func keepsOthers(join tree.Node, onLeft bool, topic string) string {
+	kind, ref := join.Str("join_type"), join.Str("ref_type")
 	switch {
 	case ref == "POSITIONAL":
 		return "POSITIONAL JOIN pairs rows by their place"
@@ -233,7 +235,7 @@ func (p *planner) compares() blocked {
 // reads says whether a tree takes anything from the topic.
 func (p *planner) reads(v any, in []with) bool {
 	found := false
-	visitScoped(v, nil, func(n node) {
+	tree.VisitTables(v, func(n tree.Node) {
 		if w, ok := scopeOf(in, n); ok {
 			found = found || w.kind != reference
 		} else {
@@ -243,21 +245,21 @@ func (p *planner) reads(v any, in []with) bool {
 	return found
 }
 
-func (p *planner) isTopic(n node) bool {
-	return str(n, "type") == "BASE_TABLE" && str(n, "schema_name") == "" && strings.EqualFold(str(n, "table_name"), p.view.Topic)
+func (p *planner) isTopic(n tree.Node) bool {
+	return n.Str("type") == "BASE_TABLE" && n.Str("schema_name") == "" && strings.EqualFold(n.Str("table_name"), p.view.Topic)
 }
 
 // overRecords is of a SELECT from records.
-func (p *planner) overRecords(q node, in []with) (kind, error) {
+func (p *planner) overRecords(q tree.Node, in []with) (kind, error) {
 	for _, clause := range []string{"where_clause", "group_expressions"} {
 		if p.reads(q[clause], in) {
 			return 0, p.compares()
 		}
 	}
 	distinct, limit := false, false
-	for _, m := range nodes(list(q, "modifiers")) {
-		switch t := str(m, "type"); {
-		case len(list(m, "distinct_on_targets")) > 0:
+	for _, m := range q.Nodes("modifiers") {
+		switch t := m.Str("type"); {
+		case len(m.List("distinct_on_targets")) > 0:
 			return 0, blocked("DISTINCT ON keeps one row of several, which needs all rows; arg_max(column, order) with GROUP BY gives the same from partials")
 		case t == "DISTINCT_MODIFIER":
 			distinct = true
@@ -270,7 +272,7 @@ func (p *planner) overRecords(q node, in []with) (kind, error) {
 	}
 	for _, clause := range []string{"select_list", "qualify", "modifiers"} {
 		if w := firstWindow(q[clause]); w != nil {
-			return 0, blocked(fmt.Sprintf("the window function %s(...) OVER is computed over all rows; over the groups of a GROUP BY it is not", strings.ToLower(str(w, "function_name"))))
+			return 0, blocked(fmt.Sprintf("the window function %s(...) OVER is computed over all rows; over the groups of a GROUP BY it is not", strings.ToLower(w.Str("function_name"))))
 		}
 		if p.reads(q[clause], in) {
 			return 0, p.compares()
@@ -283,33 +285,33 @@ func (p *planner) overRecords(q node, in []with) (kind, error) {
 }
 
 // aggregates says whether a SELECT makes groups of its rows.
-func (p *planner) aggregates(q node) bool {
-	return str(q, "aggregate_handling") == "FORCE_AGGREGATES" || len(list(q, "group_expressions")) > 0 || len(list(q, "group_sets")) > 0 ||
-		sub(q, "having") != nil || p.c.hasAggregate(q["select_list"]) || p.c.hasAggregate(q["qualify"]) || p.c.hasAggregate(q["modifiers"])
+func (p *planner) aggregates(q tree.Node) bool {
+	return q.Str("aggregate_handling") == "FORCE_AGGREGATES" || len(q.List("group_expressions")) > 0 || len(q.List("group_sets")) > 0 ||
+		q.Sub("having") != nil || p.c.hasAggregate(q["select_list"]) || p.c.hasAggregate(q["qualify"]) || p.c.hasAggregate(q["modifiers"])
 }
 
-func firstWindow(v any) (found node) {
-	walk(v, func(n node) bool {
-		if found == nil && class(n) == "WINDOW" {
+func firstWindow(v any) (found tree.Node) {
+	tree.Walk(v, func(n tree.Node) bool {
+		if found == nil && n.Class() == "WINDOW" {
 			found = n
 		}
-		return found == nil && !isQuery(n)
+		return found == nil && !n.IsQuery()
 	})
 	return found
 }
 
 // standing is a query with every common table expression it may read written before it, so that it means the same by
 // itself.
-func standing(q node, in []with) node {
-	out := clone(q)
+func standing(q tree.Node, in []with) tree.Node {
+	out := q.Clone()
 	var all []any
 	for _, w := range in {
 		if w.kind != results {
-			all = append(all, cloneAny(w.entry))
+			all = append(all, w.entry.Clone())
 		}
 	}
 	if all != nil {
-		out["cte_map"] = node{"map": all}
+		out["cte_map"] = tree.Node{"map": all}
 	}
 	return out
 }

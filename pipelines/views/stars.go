@@ -4,20 +4,22 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
 // selected is a column of a FROM clause as an expression.
 type selected struct {
 	table string // its alias; empty: none, or those of USING
 	name  string
-	expr  node
+	expr  tree.Node
 }
 
 // expandStars puts single columns in place of *, COLUMNS(...) and #1 in a SELECT. What it cannot tell apart stays as it
 // is: the names and types of the columns are compared with those that DuckDB gives for the SELECT as it stood.
-func (x *expander) expandStars(q node, f *frame) {
-	items := nodes(list(q, "select_list"))
-	where := sub(q, "where_clause")
+func (x *expander) expandStars(q tree.Node, f *frame) {
+	items := q.Nodes("select_list")
+	where := q.Sub("where_clause")
 	if !slices.ContainsFunc(items, hasStar) && (where == nil || !hasStar(where)) {
 		return
 	}
@@ -30,7 +32,7 @@ func (x *expander) expandStars(q node, f *frame) {
 	if s.all, ok = s.everything(); !ok {
 		return
 	}
-	var out []node
+	var out []tree.Node
 	for _, item := range items {
 		each, ok := s.expand(item)
 		if !ok || len(out)+len(each) > len(want) {
@@ -38,19 +40,19 @@ func (x *expander) expandStars(q node, f *frame) {
 		}
 		for _, one := range each {
 			if hasStar(item) {
-				nameAs(one, want[len(out)].Name)
+				tree.NameAs(one, want[len(out)].Name)
 			}
 			out = append(out, one)
 		}
 	}
-	expanded := clone(q)
-	expanded["select_list"] = anys(out)
-	for i, group := range nodes(list(expanded, "group_expressions")) {
-		if class(group) != "POSITIONAL_REFERENCE" {
+	expanded := q.Clone()
+	expanded["select_list"] = tree.AsList(out)
+	for i, group := range expanded.Nodes("group_expressions") {
+		if group.Class() != "POSITIONAL_REFERENCE" {
 			continue
 		}
 		if cols, ok := s.columns(group); ok {
-			list(expanded, "group_expressions")[i] = clone(cols[0].expr)
+			expanded.List("group_expressions")[i] = cols[0].expr.Clone()
 		}
 	}
 	if where != nil && hasStar(where) {
@@ -58,7 +60,7 @@ func (x *expander) expandStars(q node, f *frame) {
 		if !ok || len(each) == 0 {
 			return
 		}
-		expanded["where_clause"] = allOf(each)
+		expanded["where_clause"] = tree.AllOf(each)
 	}
 	if got, ok := x.describe(expanded, g); ok && slices.Equal(got, want) {
 		for _, clause := range []string{"select_list", "where_clause", "group_expressions"} {
@@ -67,29 +69,14 @@ func (x *expander) expandStars(q node, f *frame) {
 	}
 }
 
-// nameAs gives an expression a name, by an alias if it needs one.
-func nameAs(e node, name string) {
-	names := columnNames(e)
-	if e["alias"] = name; len(names) > 0 && names[len(names)-1] == name {
-		e["alias"] = ""
-	}
-}
-
 // hasStar says whether an expression has a star or a column by its place, outside of queries within it.
-func hasStar(e node) bool {
+func hasStar(e tree.Node) bool {
 	found := false
-	walk(e, func(n node) bool {
-		found = found || class(n) == "STAR" || class(n) == "POSITIONAL_REFERENCE"
-		return !found && !isQuery(n)
+	tree.Walk(e, func(n tree.Node) bool {
+		found = found || n.Class() == "STAR" || n.Class() == "POSITIONAL_REFERENCE"
+		return !found && !n.IsQuery()
 	})
 	return found
-}
-
-func allOf(conditions []node) node {
-	if len(conditions) == 1 {
-		return conditions[0]
-	}
-	return node{"class": "CONJUNCTION", "type": "CONJUNCTION_AND", "alias": "", "query_location": nowhere, "children": anys(conditions)}
 }
 
 // stars are the columns that the stars of one SELECT mean.
@@ -108,29 +95,29 @@ func (s *stars) everything() ([]selected, bool) {
 			tables[strings.ToLower(c.Name)]++
 		}
 	}
-	walk(s.frame.from, func(n node) bool {
-		for _, c := range list(n, "using_columns") {
+	tree.Walk(s.frame.from, func(n tree.Node) bool {
+		for _, c := range n.List("using_columns") {
 			name, _ := c.(string)
 			using[strings.ToLower(name)] = true
 		}
-		if str(n, "ref_type") == "NATURAL" {
+		if n.Str("ref_type") == "NATURAL" {
 			for name, n := range tables {
 				using[name] = using[name] || n > 1
 			}
 		}
-		return !isQuery(n)
+		return !n.IsQuery()
 	})
 	var out []selected
 	seen := map[string]bool{}
 	for _, l := range leaves {
 		for _, c := range l.columns {
 			key := strings.ToLower(c.Name)
-			table, ref := l.alias, columnRef(c.Name)
+			table, ref := l.alias, tree.ColumnRef(c.Name)
 			switch {
 			case using[key] && seen[key]:
 				continue
 			case tables[key] > 1 && !using[key]:
-				ref = columnRef(l.name(), c.Name)
+				ref = tree.ColumnRef(l.name(), c.Name)
 			}
 			if seen[key] = true; using[key] {
 				table = ""
@@ -138,13 +125,12 @@ func (s *stars) everything() ([]selected, bool) {
 			out = append(out, selected{table, c.Name, ref})
 		}
 	}
-	return out, slices.EqualFunc(out, s.names(starNode("")), func(c selected, name string) bool { return c.name == name })
+	return out, slices.EqualFunc(out, s.names(tree.Star("")), func(c selected, name string) bool { return c.name == name })
 }
 
 // names are what DuckDB calls the columns of one expression over the FROM clause.
-func (s *stars) names(item node) []string {
-	q := emptySelect(node{"from_table": s.frame.from})
-	q["select_list"] = []any{withAlias(clone(item), "")}
+func (s *stars) names(item tree.Node) []string {
+	q := tree.SelectFrom(s.frame.from, item.Clone().WithAlias(""))
 	cols, _ := s.x.describe(q, s.frame)
 	var out []string
 	for _, c := range cols {
@@ -154,12 +140,12 @@ func (s *stars) names(item node) []string {
 }
 
 // expand gives one expression for each column that an expression means. All its stars mean as many.
-func (s *stars) expand(item node) ([]node, bool) {
-	if args := nodes(list(item, "children")); class(item) == "FUNCTION" && len(args) > 0 && class(args[0]) == "STAR" && !flag(args[0], "columns") { // * LIKE 'a%'
+func (s *stars) expand(item tree.Node) ([]tree.Node, bool) {
+	if args := item.Nodes("children"); item.Class() == "FUNCTION" && len(args) > 0 && args[0].Class() == "STAR" && !args[0].Flag("columns") { // * LIKE 'a%'
 		cols, ok := pick(s.all, s.names(item))
-		var out []node
+		var out []tree.Node
 		for _, c := range cols {
-			out = append(out, clone(c.expr))
+			out = append(out, c.expr.Clone())
 		}
 		return out, ok
 	}
@@ -167,22 +153,22 @@ func (s *stars) expand(item node) ([]node, bool) {
 	count, ok := -1, true
 	var look func(v any, unpacked bool)
 	look = func(v any, unpacked bool) {
-		n, isNode := v.(node)
+		n, isNode := v.(tree.Node)
 		switch {
-		case isNode && isQuery(n):
+		case isNode && n.IsQuery():
 			return
-		case isNode && (class(n) == "STAR" || class(n) == "POSITIONAL_REFERENCE"):
+		case isNode && (n.Class() == "STAR" || n.Class() == "POSITIONAL_REFERENCE"):
 			cols, known := s.columns(n)
-			sets[address(n)] = cols
+			sets[n.Address()] = cols
 			if !unpacked {
 				ok = ok && (count < 0 || count == len(cols))
 				count = len(cols)
 			}
-			ok = ok && known && (flag(n, "columns") || class(n) != "STAR" || class(item) == "STAR")
+			ok = ok && known && (n.Flag("columns") || n.Class() != "STAR" || item.Class() == "STAR")
 			return
 		}
-		unpacked = str(n, "type") == "OPERATOR_UNPACK" || unpacked && !isNode
-		children(v, func(c any) any { look(c, unpacked); return c })
+		unpacked = n.Str("type") == "OPERATOR_UNPACK" || unpacked && !isNode
+		tree.Children(v, func(c any) any { look(c, unpacked); return c })
 	}
 	look(item, false)
 	if !ok {
@@ -191,9 +177,9 @@ func (s *stars) expand(item node) ([]node, bool) {
 	if count < 0 {
 		count = 1
 	}
-	var out []node
+	var out []tree.Node
 	for i := range count {
-		out = append(out, substitute(item, sets, i).(node))
+		out = append(out, substitute(item, sets, i).(tree.Node))
 	}
 	return out, true
 }
@@ -201,11 +187,11 @@ func (s *stars) expand(item node) ([]node, bool) {
 // substitute is a copy of an expression with column i of each star in its place, and all columns of one that is unpacked.
 func substitute(v any, sets map[uintptr][]selected, i int) any {
 	switch v := v.(type) {
-	case node:
-		if set, ok := sets[address(v)]; ok {
-			return withAlias(clone(set[i].expr), str(v, "alias"))
+	case tree.Node:
+		if set, ok := sets[v.Address()]; ok {
+			return set[i].expr.Clone().WithAlias(v.Str("alias"))
 		}
-		out := make(node, len(v))
+		out := make(tree.Node, len(v))
 		for k, c := range v {
 			out[k] = substitute(c, sets, i)
 		}
@@ -213,13 +199,13 @@ func substitute(v any, sets map[uintptr][]selected, i int) any {
 	case []any:
 		out := []any{}
 		for _, c := range v {
-			n, _ := c.(node)
-			if str(n, "type") != "OPERATOR_UNPACK" {
+			n, _ := c.(tree.Node)
+			if n.Str("type") != "OPERATOR_UNPACK" {
 				out = append(out, substitute(c, sets, i))
 				continue
 			}
-			for _, one := range sets[address(nodes(list(n, "children"))[0])] {
-				out = append(out, clone(one.expr))
+			for _, one := range sets[n.Nodes("children")[0].Address()] {
+				out = append(out, one.expr.Clone())
 			}
 		}
 		return out
@@ -228,20 +214,20 @@ func substitute(v any, sets map[uintptr][]selected, i int) any {
 }
 
 // columns are those that one star or #1 means.
-func (s *stars) columns(star node) ([]selected, bool) {
-	if class(star) == "POSITIONAL_REFERENCE" {
+func (s *stars) columns(star tree.Node) ([]selected, bool) {
+	if star.Class() == "POSITIONAL_REFERENCE" {
 		return s.byPlace(star)
 	}
 	if star["expr"] != nil {
 		return pick(s.all, s.names(star))
 	}
-	base, ok := s.of(str(star, "relation_name"))
+	base, ok := s.of(star.Str("relation_name"))
 	if !ok {
 		return nil, false
 	}
-	replaced := map[string]node{}
-	for _, r := range nodes(list(star, "replace_list")) {
-		replaced[strings.ToLower(str(r, "key"))] = sub(r, "value")
+	replaced := map[string]tree.Node{}
+	for _, r := range star.Nodes("replace_list") {
+		replaced[strings.ToLower(r.Str("key"))] = r.Sub("value")
 	}
 	var out []selected
 	for _, c := range base {
@@ -249,21 +235,21 @@ func (s *stars) columns(star node) ([]selected, bool) {
 			continue
 		}
 		if value, ok := replaced[strings.ToLower(c.name)]; ok {
-			c.expr = withAlias(clone(value), "")
+			c.expr = value.Clone().WithAlias("")
 		}
 		out = append(out, c)
 	}
 	return out, true
 }
 
-func (s *stars) excluded(star node, c selected) bool {
-	for _, e := range list(star, "exclude_list") {
+func (s *stars) excluded(star tree.Node, c selected) bool {
+	for _, e := range star.List("exclude_list") {
 		if name, _ := e.(string); strings.EqualFold(name, c.name) {
 			return true
 		}
 	}
-	for _, e := range nodes(list(star, "qualified_exclude_list")) {
-		if strings.EqualFold(str(e, "column"), c.name) && (str(e, "table") == "" || strings.EqualFold(str(e, "table"), c.table)) {
+	for _, e := range star.Nodes("qualified_exclude_list") {
+		if strings.EqualFold(e.Str("column"), c.name) && (e.Str("table") == "" || strings.EqualFold(e.Str("table"), c.table)) {
 			return true
 		}
 	}
@@ -285,20 +271,20 @@ func (s *stars) of(table string) ([]selected, bool) {
 			if i >= 0 {
 				out = append(out, s.all[i])
 			} else {
-				out = append(out, selected{l.alias, c.Name, columnRef(l.name(), c.Name)})
+				out = append(out, selected{l.alias, c.Name, tree.ColumnRef(l.name(), c.Name)})
 			}
 		}
 		return out, true
 	}
 	var out []selected
-	for _, field := range s.names(starNode(table)) {
-		out = append(out, selected{"", field, columnRef(table, field)})
+	for _, field := range s.names(tree.Star(table)) {
+		out = append(out, selected{"", field, tree.ColumnRef(table, field)})
 	}
 	return out, len(out) > 0
 }
 
 // byPlace is the column that #1 means: places count the columns of all tables.
-func (s *stars) byPlace(ref node) ([]selected, bool) {
+func (s *stars) byPlace(ref tree.Node) ([]selected, bool) {
 	number, _ := ref["index"].(json.Number)
 	at, err := number.Int64()
 	for _, l := range s.x.leavesOf(s.frame) {

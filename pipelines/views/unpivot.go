@@ -5,13 +5,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
 
 // unpivoted is the SELECT that an UNPIVOT stands for: each row beside a list of its values, one struct a name.
-func (x *expander) unpivoted(t node, f *frame, want []Column) (node, bool) {
-	values, pivots := len(list(t, "unpivot_names")), nodes(list(t, "pivots"))
-	if len(pivots) != 1 || len(list(pivots[0], "unpivot_names")) != 1 || len(list(t, "column_name_alias")) > 0 {
+func (x *expander) unpivoted(t tree.Node, f *frame, want []Column) (tree.Node, bool) {
+	values, pivots := len(t.List("unpivot_names")), t.Nodes("pivots")
+	if len(pivots) != 1 || len(pivots[0].List("unpivot_names")) != 1 || len(t.List("column_name_alias")) > 0 {
 		return nil, false
 	}
 	s := &stars{x: x, frame: f}
@@ -27,24 +28,24 @@ func (x *expander) unpivoted(t node, f *frame, want []Column) (node, bool) {
 	if !ok {
 		return nil, false
 	}
-	q, ok := s.beside(structs, values, flag(t, "include_nulls"))
+	q, ok := s.beside(structs, values, t.Flag("include_nulls"))
 	if !ok {
 		return nil, false
 	}
-	moveTo(q, location(t))
-	sub(q, "from_table")["left"] = f.from
+	tree.MoveTo(q, t.Location())
+	q.Sub("from_table")["left"] = f.from
 	var items []any
 	for _, c := range s.all {
 		if !used[c.table+"."+c.name] {
-			items = append(items, clone(c.expr))
+			items = append(items, c.expr.Clone())
 		}
 	}
-	items = append(items, list(q, "select_list")...)
+	items = append(items, q.List("select_list")...)
 	if len(items) != len(want) {
 		return nil, false
 	}
-	for i, item := range nodes(items) {
-		nameAs(item, want[i].Name)
+	for i, item := range tree.Nodes(items) {
+		tree.NameAs(item, want[i].Name)
 	}
 	q["select_list"] = items
 	return q, true
@@ -73,7 +74,7 @@ func (s *stars) structs(entries []entry, values int) (out []string, used map[str
 
 // beside is the SELECT of the names and values, of a table x and the structs beside each of its rows. Rows without a value
 // are left out, unless nulls.
-func (s *stars) beside(structs []string, values int, nulls bool) (node, bool) {
+func (s *stars) beside(structs []string, values int, nulls bool) (tree.Node, bool) {
 	pair := s.x.fresh("pair", s.frame.from)
 	for slices.ContainsFunc(s.all, func(c selected) bool { return strings.EqualFold(c.name, pair) }) {
 		pair += "_"
@@ -99,11 +100,11 @@ type entry struct {
 }
 
 // entries are those listed, each column of a star one by itself.
-func (s *stars) entries(pivot node) ([]entry, bool) {
+func (s *stars) entries(pivot tree.Node) ([]entry, bool) {
 	var out []entry
-	for _, e := range nodes(list(pivot, "entries")) {
-		if star := sub(e, "star_expr"); star != nil {
-			if class(star) != "STAR" || str(star, "alias") != "" {
+	for _, e := range pivot.Nodes("entries") {
+		if star := e.Sub("star_expr"); star != nil {
+			if star.Class() != "STAR" || star.Str("alias") != "" {
 				return nil, false
 			}
 			columns, ok := s.columns(star)
@@ -117,15 +118,15 @@ func (s *stars) entries(pivot node) ([]entry, bool) {
 		}
 		var one entry
 		var names []string
-		for _, v := range nodes(list(e, "values")) {
-			i := slices.IndexFunc(s.all, func(c selected) bool { return strings.EqualFold(c.name, str(v, "value")) })
+		for _, v := range e.Nodes("values") {
+			i := slices.IndexFunc(s.all, func(c selected) bool { return strings.EqualFold(c.name, v.Str("value")) })
 			if i < 0 {
 				return nil, false
 			}
 			names = append(names, s.all[i].name)
 			one.columns = append(one.columns, s.all[i])
 		}
-		if one.name = str(e, "alias"); one.name == "" {
+		if one.name = e.Str("alias"); one.name == "" {
 			one.name = strings.Join(names, "_")
 		}
 		out = append(out, one)

@@ -1,35 +1,51 @@
-package views
+package tree
 
 import (
 	"strings"
 	"unicode/utf8"
 )
 
-// token is a piece of SQL text: bytes [from, to).
-type token struct {
-	kind     tokenKind
-	from, to int
-	depth    int // how many brackets are open before it
+// Token is a piece of SQL text: bytes [from, to).
+type Token struct {
+	Kind     TokenKind
+	From, To int
+	Depth    int // how many brackets are open before it
+	Text     string
 }
 
-type tokenKind int
+// Sign is the sign that a token is, empty for words and strings.
+func (t Token) Sign() string {
+	if t.Kind == SignToken {
+		return t.Text
+	}
+	return ""
+}
 
+// IsWord says whether a token is a word without quotes, in upper or lower case.
+func (t Token) IsWord(word string) bool {
+	return t.Kind == WordToken && strings.EqualFold(t.Text, word)
+}
+
+// TokenKind says what a token is.
+type TokenKind int
+
+// The kinds of token.
 const (
-	wordToken   tokenKind = iota // a name, a keyword or a number
-	quotedToken                  // "a name in quotes"
-	textToken                    // a string
-	signToken                    // one sign
+	WordToken   TokenKind = iota // a name, a keyword or a number
+	QuotedToken                  // "a name in quotes"
+	TextToken                    // a string
+	SignToken                    // one sign
 )
 
-// lex cuts SQL text into tokens, so that statements can be told apart and places found. What they mean is for DuckDB's
+// Lex cuts SQL text into tokens, so that statements can be told apart and places found. What they mean is for DuckDB's
 // parser to say. A string or comment that does not end runs to the end of the text.
-func lex(text string) []token {
-	var out []token
+func Lex(text string) []Token {
+	var out []Token
 	depth := 0
 	for at := 0; at < len(text); {
 		rest := text[at:]
 		var end int
-		kind, blank := signToken, false
+		kind, blank := SignToken, false
 		switch c := rest[0]; {
 		case strings.IndexByte(" \t\r\n\f\v", c) >= 0:
 			end, blank = 1, true
@@ -38,31 +54,31 @@ func lex(text string) []token {
 		case strings.HasPrefix(rest, "/*"):
 			end, blank = commentEnd(rest), true
 		case c == '\'':
-			end, kind = quoteEnd(rest, 0, false), textToken
+			end, kind = quoteEnd(rest, 0, false), TextToken
 		case (c == 'e' || c == 'E') && strings.HasPrefix(rest[1:], "'"):
-			end, kind = quoteEnd(rest, 1, true), textToken
+			end, kind = quoteEnd(rest, 1, true), TextToken
 		case c == '"':
-			end, kind = quoteEnd(rest, 0, false), quotedToken
+			end, kind = quoteEnd(rest, 0, false), QuotedToken
 		case c == '$':
 			if tag := dollarTag(rest); tag != "" {
-				end, kind = through(rest, tag, len(tag)), textToken
+				end, kind = through(rest, tag, len(tag)), TextToken
 			} else {
 				end = 1
 			}
 		case isWordByte(c):
-			end, kind = wordEnd(rest), wordToken
+			end, kind = wordEnd(rest), WordToken
 		default:
 			_, end = utf8.DecodeRuneInString(rest)
 		}
 		if !blank {
-			t := token{kind, at, at + end, depth}
-			if kind == signToken {
+			t := Token{kind, at, at + end, depth, rest[:end]}
+			if kind == SignToken {
 				switch text[at] {
 				case '(', '[', '{':
 					depth++
 				case ')', ']', '}':
 					depth--
-					t.depth = depth
+					t.Depth = depth
 				}
 			}
 			out = append(out, t)
@@ -141,15 +157,23 @@ func dollarTag(s string) string {
 	return s[:end+2]
 }
 
-// statement is one of several in a text, without its semicolon.
-type statement []token
+// Statement is one of several in a text, without its semicolon.
+type Statement []Token
 
-// statements cuts a text at its semicolons; empty ones are left out.
-func statements(text string) []statement {
-	var out []statement
-	var one statement
-	for _, t := range lex(text) {
-		if t.kind == signToken && text[t.from] == ';' {
+// Place is the byte at which token i begins, or at which the statement ends.
+func (st Statement) Place(i int) int {
+	if i < len(st) {
+		return st[i].From
+	}
+	return st[len(st)-1].To
+}
+
+// Statements cuts a text at its semicolons; empty ones are left out.
+func Statements(text string) []Statement {
+	var out []Statement
+	var one Statement
+	for _, t := range Lex(text) {
+		if t.Sign() == ";" {
 			if len(one) > 0 {
 				out = append(out, one)
 			}
