@@ -141,7 +141,7 @@ func (x *expander) form(m *macro) string {
 	for _, p := range m.params {
 		text := p.name
 		if p.value != nil {
-			if value, err := x.c.printExpr(p.value); err == nil {
+			if value, err := x.duck.PrintExpr(p.value); err == nil {
 				text += " := " + value
 			}
 		}
@@ -388,7 +388,9 @@ func (a *application) refuseColumns(body tree.Node) {
 			tree.Walk(body, func(n tree.Node) bool {
 				for _, t := range tree.FromTables(n.Sub("from_table")) {
 					cols, _ := a.x.tableColumns(t)
-					if slices.ContainsFunc(cols, func(c Column) bool { return strings.EqualFold(c.Name, ref.ColumnNames()[0]) && hasFields(c.Type) }) {
+					if slices.ContainsFunc(cols, func(c Column) bool {
+						return strings.EqualFold(c.Name, ref.ColumnNames()[0]) && hasFields(c.Type)
+					}) {
 						a.x.fail(a.x.src.Wrong(ref.Location(), fmt.Sprintf("the macro reads a column that is named %s too", ref.ColumnNames()[0]), "give the table another name: FROM ... AS name"))
 					}
 				}

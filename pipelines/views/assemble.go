@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
@@ -35,7 +36,7 @@ func (p *planner) partialOf(g *grouping, source string, packed bool) (string, er
 		if packed {
 			text = c.packed(text)
 		}
-		e, err := p.c.expr(text)
+		e, err := p.duck.Expr(text)
 		if err != nil {
 			return "", err
 		}
@@ -47,12 +48,12 @@ func (p *planner) partialOf(g *grouping, source string, packed bool) (string, er
 	}
 	q["select_list"] = selected
 	if g.fuse != nil { // the time twice, once to group by
-		stop, err := p.c.expr("max(" + g.fuse.stop.text + ")")
+		stop, err := p.duck.Expr("max(" + g.fuse.stop.text + ")")
 		if err != nil {
 			return "", err
 		}
 		if packed {
-			if stop, err = p.c.expr(g.fuse.stop.packed("max(" + g.fuse.stop.text + ")")); err != nil {
+			if stop, err = p.duck.Expr(g.fuse.stop.packed("max(" + g.fuse.stop.text + ")")); err != nil {
 				return "", err
 			}
 		}
@@ -61,11 +62,11 @@ func (p *planner) partialOf(g *grouping, source string, packed bool) (string, er
 	if len(groups) > 0 {
 		q["group_expressions"], q["group_sets"] = groups, []any{set}
 	}
-	return p.c.print(q)
+	return p.duck.Print(q)
 }
 
 func (p *planner) partialRows(g *grouping, q tree.Node, packed bool) (string, error) {
-	text, err := p.c.print(q)
+	text, err := p.duck.Print(q)
 	if err != nil {
 		return "", err
 	}
@@ -89,7 +90,7 @@ func (p *planner) partialRows(g *grouping, q tree.Node, packed bool) (string, er
 func (p *planner) typeStates() error {
 	v := p.view
 	if len(p.groupings) > 1 {
-		v.State = []Column{{partName, "INTEGER"}}
+		v.State = []Column{{Name: partName, Type: "INTEGER"}}
 	}
 	var keys, states []Column
 	for _, g := range p.groupings {
@@ -97,7 +98,7 @@ func (p *planner) typeStates() error {
 		if err != nil {
 			return err
 		}
-		cols, err := p.c.describe(text)
+		cols, err := p.duck.Describe(text)
 		if err != nil {
 			return p.unbound(err)
 		}
@@ -111,9 +112,9 @@ func (p *planner) typeStates() error {
 				c.carrier = carrier
 			}
 			if i < len(g.keys) {
-				keys = append(keys, Column{c.name, c.carrier})
+				keys = append(keys, Column{Name: c.name, Type: c.carrier})
 			} else {
-				states = append(states, Column{c.name, c.carrier})
+				states = append(states, Column{Name: c.name, Type: c.carrier})
 			}
 		}
 	}
@@ -127,7 +128,7 @@ var lost = regexp.MustCompile(`^Referenced (?:column|table) "([^"]*)" not found`
 
 // unbound is why a part of the query cannot stand by itself.
 func (p *planner) unbound(err error) blocked {
-	message := firstLine(engineError(err).message)
+	message := engine.ErrorOf(err).FirstLine()
 	if m := lost.FindStringSubmatch(message); m != nil {
 		return blocked(fmt.Sprintf("a subquery over %s looks at %s of the row around it; group %[1]s by what is compared, and join the groups", p.view.Topic, m[1]))
 	}
@@ -230,7 +231,7 @@ func (p *planner) partialSQL() (string, error) {
 	if reads > 1 {
 		var cols []string
 		for _, c := range p.view.Wanted[p.view.Topic] {
-			cols = append(cols, quoteName(c))
+			cols = append(cols, schemas.QuoteIdent(c))
 		}
 		if strings.HasPrefix(text, "WITH ") {
 			text = "SELECT * FROM (" + text + ")"
@@ -256,11 +257,11 @@ func (p *planner) printPlans() error {
 
 func (p *planner) finalSQL() (string, error) {
 	root := p.root.Clone()
-	s := &settler{c: p.c, moments: true, isTopic: func(tree.Node) bool { return false }}
+	s := &settler{duck: p.duck, moments: true, isTopic: func(tree.Node) bool { return false }}
 	if err := s.settleQuery(root, nil); err != nil { // what is left to do over merged groups
 		return "", err
 	}
-	text, err := p.c.print(root)
+	text, err := p.duck.Print(root)
 	for i, sql := range p.places {
 		text = strings.ReplaceAll(text, placeName(i), "("+sql()+")")
 	}
@@ -274,15 +275,15 @@ func (p *planner) check() error {
 	if err := p.expect("partial", v.PartialSQL(v.Topic), v.State); err != nil {
 		return err
 	}
-	if err := p.c.createTable("", sourceMark, v.State); err != nil {
+	if err := p.duck.CreateTable("", sourceMark, v.State); err != nil {
 		return err
 	}
 	if err := p.expect("merge", v.MergeSQL(sourceMark), v.State); err != nil {
 		return err
 	}
-	got, err := p.c.describe(v.FinalSQL(sourceMark))
+	got, err := p.duck.Describe(v.FinalSQL(sourceMark))
 	if err != nil {
-		return blocked("its final plan does not bind: " + firstLine(engineError(err).message))
+		return blocked("its final plan does not bind: " + engine.ErrorOf(err).FirstLine())
 	}
 	if !slices.Equal(got, v.Columns) {
 		v.Plans.Final = castColumns(v.Plans.Final, got, v.Columns)
@@ -311,15 +312,15 @@ func castColumns(text string, got, want []Column) string {
 		if i >= len(got) || got[i].Type != c.Type {
 			expr = "CAST(" + expr + " AS " + c.Type + ")"
 		}
-		cols = append(cols, expr+" AS "+quoteName(c.Name))
+		cols = append(cols, expr+" AS "+schemas.QuoteIdent(c.Name))
 	}
 	return "SELECT " + strings.Join(cols, ", ") + " FROM (" + text + ") AS answer(" + strings.Join(names, ", ") + ")"
 }
 
 func (p *planner) expect(plan, text string, want []Column) error {
-	got, err := p.c.describe(text)
+	got, err := p.duck.Describe(text)
 	if err != nil {
-		return blocked(fmt.Sprintf("its %s plan does not bind: %s", plan, firstLine(engineError(err).message)))
+		return blocked(fmt.Sprintf("its %s plan does not bind: %s", plan, engine.ErrorOf(err).FirstLine()))
 	}
 	if !slices.Equal(got, want) {
 		return blocked(fmt.Sprintf("its %s plan gives %v, not %v", plan, got, want))

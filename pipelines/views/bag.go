@@ -57,12 +57,12 @@ func (g *grouper) bagged(a aggregate.Call, n tree.Node) (tree.Node, error) {
 	if text := g.counted(n, b); text != "" {
 		return g.output(b, text, false)
 	}
-	s := settling{settler: &settler{c: g.c, moments: true}}
+	s := settling{settler: &settler{duck: g.duck, moments: true}}
 	settled, err := s.settle(n.WithAlias(""))
 	if err != nil {
 		return nil, err
 	}
-	text, err := g.c.printExpr(settled.(tree.Node))
+	text, err := g.duck.PrintExpr(settled.(tree.Node))
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +71,8 @@ func (g *grouper) bagged(a aggregate.Call, n tree.Node) (tree.Node, error) {
 
 // counted is an aggregate that needs no more than how often each value occurred; empty for the others.
 func (g *grouper) counted(n tree.Node, b *bag) string {
-	a, _ := aggregateCall(n)
-	if a.Distinct || g.sets != nil || g.fused() || len(n.List("children")) != 1 || g.c.printCall(&a, n) != nil {
+	a, _ := callOf(n)
+	if a.Distinct || g.sets != nil || g.fused() || len(n.List("children")) != 1 || printCall(g.duck, &a, n) != nil {
 		return ""
 	}
 	return a.OverCounts(b.count.name)
@@ -102,7 +102,7 @@ func (g *grouper) firstMode(n tree.Node, orders []tree.Node) (tree.Node, error) 
 	n["order_bys"] = tree.Node{"type": "ORDER_MODIFIER", "orders": []any{}}
 	var fields []string
 	for i := range handed {
-		text, err := g.c.printExpr(orders[i].Sub("expression"))
+		text, err := g.duck.PrintExpr(orders[i].Sub("expression"))
 		if err != nil {
 			return nil, err
 		}
@@ -117,8 +117,8 @@ func (g *grouper) firstMode(n tree.Node, orders []tree.Node) (tree.Node, error) 
 		b.first.text, b.first.merge = "min({"+strings.Join(fields, ", ")+"})", "min("+b.first.name+")"
 		b.states = append(b.states, b.first)
 	}
-	a, _ := aggregateCall(n)
-	if err := g.c.printCall(&a, n); err != nil {
+	a, _ := callOf(n)
+	if err := printCall(g.duck, &a, n); err != nil {
 		return nil, err
 	}
 	if g.sets != nil || g.fused() { // a value has several tuples there
@@ -140,7 +140,7 @@ func (g *grouper) output(b *bag, text string, expand bool) (tree.Node, error) {
 
 // plainly says whether an aggregate is a function of the values alone.
 func (g *grouper) plainly(name string) bool {
-	return g.c.aggregates[name] && !aggregate.IsMacro(name) && !strings.HasPrefix(name, "approx_") && name != "reservoir_quantile"
+	return g.duck.IsAggregate(name) && !aggregate.IsMacro(name) && !strings.HasPrefix(name, "approx_") && name != "reservoir_quantile"
 }
 
 // bagOf finds or makes the bag of an aggregate's arguments, and puts its columns in their place.
@@ -169,7 +169,7 @@ func (g *grouper) bagOf(n tree.Node) (*bag, error) {
 	texts := make([]string, len(args))
 	for i, e := range args {
 		var err error
-		if texts[i], err = g.c.printExpr(e); err != nil {
+		if texts[i], err = g.duck.PrintExpr(e); err != nil {
 			return nil, err
 		}
 	}
@@ -202,7 +202,7 @@ func (g *grouper) bagNamed(texts []string) (*bag, error) {
 		if isSession(k) {
 			k = k.List("children")[0].(tree.Node) // the time itself: which session it is of is known when all are merged
 		}
-		text, err := g.c.printExpr(k)
+		text, err := g.duck.PrintExpr(k)
 		if err != nil {
 			return nil, err
 		}

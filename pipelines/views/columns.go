@@ -60,11 +60,11 @@ func (x *expander) describe(q tree.Node, f *frame) ([]Column, bool) {
 	q = q.Clone()
 	x.fillCTEs(q, f.ctes)
 	for at := f.outer; ; at = at.outer {
-		text, err := x.c.print(q.Clone())
+		text, err := x.duck.Print(q.Clone())
 		if err != nil {
 			return nil, false
 		}
-		if cols, err := x.c.describe(text); err == nil {
+		if cols, err := x.duck.Describe(text); err == nil {
 			return cols, true
 		}
 		for at != nil && at.from == nil {
@@ -123,7 +123,7 @@ func (x *expander) cteTable(e *cte) string {
 	}
 	x.tables++
 	name := fmt.Sprintf("__millrace_cte_%d__", x.tables)
-	if err := x.c.createTable("", name, cols); err != nil {
+	if err := x.duck.CreateTable("", name, cols); err != nil {
 		return ""
 	}
 	e.table = name

@@ -2,18 +2,16 @@ package views
 
 import (
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
-
-func quoteName(s string) string { return schemas.QuoteIdent(s) }
 
 // Compile makes a view of one SELECT. What stands for other SQL is put in first: macros, other views, stars, PIVOT. The
 // definition hash covers the SELECT so expanded, as DuckDB prints it (white space and comments do not matter), the hashes
@@ -24,22 +22,22 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	src := tree.Source{File: file, Text: text}
-	st, err := c.parse(src)
+	st, err := c.duck.Parse(src)
 	if err != nil {
 		return nil, err
 	}
 	query := st.Sub("node")
 	v := &View{Name: name, Reasons: []string{}, Notes: []string{}, Warnings: []string{}, Wanted: map[string][]string{}, KeyColumns: map[string]string{}}
-	b := &build{c: c, cat: cat, view: v, query: query}
-	defer c.dropTables()
+	b := &build{duck: c.duck, builtin: c.builtin, cat: cat, view: v, query: query}
+	defer c.duck.DropTables()
 	if err := b.expand(&src); err != nil {
 		return nil, err
 	}
 	b.src = src
-	if err := c.checkFunctions(src, query, true); err != nil {
+	if err := checkFunctions(c.duck, src, query, true); err != nil {
 		return nil, err
 	}
-	if v.SQL, err = c.print(query.Clone()); err != nil {
+	if v.SQL, err = c.duck.Print(query.Clone()); err != nil {
 		return nil, err
 	}
 	if err := b.resolveTables(); err != nil {
@@ -54,7 +52,7 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 	if err := checkRowID(src, query, b.isColumn); err != nil {
 		return nil, err
 	}
-	if v.Columns, err = c.describeTree(src, query, b.columnNames()); err != nil {
+	if v.Columns, err = c.duck.DescribeTree(src, query, b.columnNames()); err != nil {
 		return nil, err
 	}
 	if err := checkNames(src, v.Columns); err != nil {
@@ -79,7 +77,8 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 
 // build is one compilation under way.
 type build struct {
-	c        *Compiler
+	duck     *engine.Conn
+	builtin  *Macros
 	src      tree.Source
 	cat      *Catalog
 	view     *View
@@ -145,63 +144,23 @@ func sortedNames[T any](m map[string]T) []string {
 func topicColumns(t *schemas.Topic) []Column {
 	var out []Column
 	for _, f := range append(slices.Clip(t.Fields), schemas.SystemFields()...) {
-		out = append(out, Column{f.Name, f.Type.String()})
+		out = append(out, Column{Name: f.Name, Type: f.Type.String()})
 	}
 	return out
 }
 
 func (b *build) createTables() error {
 	for name, t := range b.topics {
-		if err := b.c.createTable("", name, topicColumns(t)); err != nil {
+		if err := b.duck.CreateTable("", name, topicColumns(t)); err != nil {
 			return err
 		}
 	}
 	for name, r := range b.refs {
-		if err := b.c.createTable("", name, r.Columns); err != nil {
+		if err := b.duck.CreateTable("", name, r.Columns); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// createTable makes an empty table; schema may be empty.
-func (c *Compiler) createTable(schema, name string, cols []Column) error {
-	var defs []string
-	for _, col := range cols {
-		defs = append(defs, quoteName(col.Name)+" "+col.Type)
-	}
-	full := quoteName(name)
-	if schema != "" {
-		if err := c.exec("CREATE SCHEMA IF NOT EXISTS " + quoteName(schema)); err != nil {
-			return fmt.Errorf("create schema %s: %s", schema, engineError(err).message)
-		}
-		full = quoteName(schema) + "." + full
-	}
-	if err := c.exec("CREATE OR REPLACE TABLE " + full + " (" + strings.Join(defs, ", ") + ")"); err != nil {
-		return fmt.Errorf("create table %s: %s", name, engineError(err).message)
-	}
-	return nil
-}
-
-// dropTables empties the catalog for the next compilation.
-func (c *Compiler) dropTables() {
-	var drops []string
-	err := c.rows("SELECT schema_name, table_name FROM duckdb_tables()", nil, func(r *sql.Rows) error {
-		var schema, table string
-		if err := r.Scan(&schema, &table); err != nil {
-			return err
-		}
-		drops = append(drops, "DROP TABLE "+quoteName(schema)+"."+quoteName(table))
-		return nil
-	})
-	for _, d := range drops {
-		if err == nil {
-			err = c.exec(d)
-		}
-	}
-	if err != nil {
-		panic(err) // dropping an empty in-memory table cannot fail
-	}
 }
 
 func (b *build) columnNames() []string {

@@ -17,7 +17,7 @@ var update = goflag.Bool("update", false, "rewrite the answers in testdata")
 func corpusCatalog(t *testing.T) *Catalog {
 	t.Helper()
 	cat := &Catalog{Topics: map[string]*schemas.Topic{}, ViewTexts: map[string]ViewText{}, References: map[string]*Reference{
-		"airports": {Name: "airports", Hash: "1", Columns: []Column{{"iata", "VARCHAR"}, {"city", "VARCHAR"}}},
+		"airports": {Name: "airports", Hash: "1", Columns: []Column{{Name: "iata", Type: "VARCHAR"}, {Name: "city", Type: "VARCHAR"}}},
 	}}
 	for name, fields := range map[string]string{
 		"flights":  "{date: TIMESTAMP, delay: INTEGER, origin: VARCHAR, dest: VARCHAR, tags: 'VARCHAR[]', wait: INTERVAL, where_at: STRUCT(a INTEGER)}",
@@ -102,7 +102,7 @@ func TestViews(t *testing.T) {
 
 func TestQueries(t *testing.T) {
 	c := openCompiler(t)
-	known := Tables{Catalog: *corpusCatalog(t), Views: map[string][]Column{"delays": {{"origin", "VARCHAR"}, {"late", "DOUBLE"}}},
+	known := Tables{Catalog: *corpusCatalog(t), Views: map[string][]Column{"delays": {{Name: "origin", Type: "VARCHAR"}, {Name: "late", Type: "DOUBLE"}}},
 		Parameters: map[string]string{"since": "TIMESTAMP '2026-01-01 00:00:00'"}}
 	known.Macros, _ = c.ReadMacros("views/_macros.sql", readText(t, "testdata/macros.sql"))
 	runCorpus(t, "testdata/queries.txt", func(sql string) string {

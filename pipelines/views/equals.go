@@ -33,7 +33,7 @@ func (a *adhoc) equals() error {
 			if column == "" {
 				continue
 			}
-			text, err := a.c.printExpr(value)
+			text, err := a.duck.PrintExpr(value)
 			if err != nil {
 				failed = err
 				return false

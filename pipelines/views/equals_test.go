@@ -8,7 +8,7 @@ import (
 // What a query demands of a view's columns is known where it may be put on the view's rows, and only there.
 func TestEquals(t *testing.T) {
 	c := openCompiler(t)
-	known := Tables{Catalog: *corpusCatalog(t), Views: map[string][]Column{"users": {{"user_id", "VARCHAR"}, {"day", "DATE"}, {"n", "BIGINT"}}}, Parameters: map[string]string{"who": "'b'"}}
+	known := Tables{Catalog: *corpusCatalog(t), Views: map[string][]Column{"users": {{Name: "user_id", Type: "VARCHAR"}, {Name: "day", Type: "DATE"}, {Name: "n", Type: "BIGINT"}}}, Parameters: map[string]string{"who": "'b'"}}
 	for sql, want := range map[string]string{
 		"SELECT * FROM users WHERE user_id = 'a'":                                                           "[{user_id 'a'}]",
 		"SELECT n FROM users u WHERE 'it''s' = U.USER_ID AND n > 3 AND (day = DATE '2026-01-01' AND n < 9)": "[{user_id 'it''s'} {day CAST('2026-01-01' AS DATE)}]",

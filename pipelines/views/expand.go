@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
@@ -15,7 +16,7 @@ const mostExpansions = 2000
 // expander replaces what stands for other SQL by that SQL: calls of macros, names of views, stars and COLUMNS(...),
 // PIVOT and UNPIVOT. It changes the tree it is given.
 type expander struct {
-	c      *Compiler
+	duck   *engine.Conn
 	src    *tree.Source
 	macros []*Macros // the first that has a name counts
 	table  func(n tree.Node) (schema, name string, columns []Column, ok bool)
@@ -30,7 +31,7 @@ type expander struct {
 
 // expand puts everything into the view's query that stands for other SQL. Texts it takes from elsewhere are added to src.
 func (b *build) expand(src *tree.Source) error {
-	x := &expander{c: b.c, src: src, macros: b.c.allMacros(src, b.cat), within: []string{b.view.Name}, stars: true}
+	x := &expander{duck: b.duck, src: src, macros: allMacros(b.builtin, src, b.cat), within: []string{b.view.Name}, stars: true}
 	x.view = func(name string) (string, ViewText, bool) {
 		declared, text, ok := lookup(b.cat.ViewTexts, name)
 		if _, _, isTable := b.cat.table(name); !ok && !isTable && strings.EqualFold(name, b.view.Name) {
@@ -48,7 +49,7 @@ func (b *build) expand(src *tree.Source) error {
 
 // expand puts the macros' bodies into the query; views are tables to it.
 func (a *adhoc) expand(src *tree.Source) error {
-	x := &expander{c: a.c, src: src, macros: a.c.allMacros(src, &a.known.Catalog)}
+	x := &expander{duck: a.duck, src: src, macros: allMacros(a.builtin, src, &a.known.Catalog)}
 	x.table = func(n tree.Node) (string, string, []Column, bool) {
 		t, cols, ok := a.table(n)
 		return t.Schema, t.Name, cols, ok
@@ -58,8 +59,8 @@ func (a *adhoc) expand(src *tree.Source) error {
 }
 
 // allMacros are those that a query may call.
-func (c *Compiler) allMacros(src *tree.Source, cat *Catalog) []*Macros {
-	out := []*Macros{c.builtin}
+func allMacros(builtin *Macros, src *tree.Source, cat *Catalog) []*Macros {
+	out := []*Macros{builtin}
 	if cat.Macros != nil {
 		out = append(out, cat.Macros)
 	}
@@ -89,7 +90,7 @@ func (x *expander) makeTable(t tree.Node) {
 			x.made = map[string]bool{}
 		}
 		x.made[key] = true
-		if err := x.c.createTable(schema, name, cols); err != nil {
+		if err := x.duck.CreateTable(schema, name, cols); err != nil {
 			x.fail(err)
 		}
 	}
@@ -200,7 +201,7 @@ func (x *expander) item(q tree.Node, i int, item tree.Node, f *frame) {
 		return
 	}
 	if before.Str("alias") == "" && before.Class() != "STAR" && tree.Encode(before) != tree.Encode(after) {
-		name, err := x.c.printExpr(before)
+		name, err := x.duck.PrintExpr(before)
 		if err != nil {
 			x.fail(err)
 			return
@@ -345,7 +346,7 @@ func (x *expander) inlined(t tree.Node, name string, text ViewText) tree.Node {
 		return nil
 	}
 	at := x.src.Include(text.File, text.SQL)
-	st, err := x.c.parsePart(*x.src, text.SQL, at)
+	st, err := x.duck.ParsePart(*x.src, text.SQL, at)
 	if err != nil {
 		x.fail(err)
 		return nil

@@ -62,7 +62,7 @@ func (p *planner) group(q tree.Node, in []with) error {
 	g := &grouper{planner: p, in: in, query: q, core: standing(q, in), aliases: map[string]tree.Node{}, index: map[string]int{}, states: map[string]string{}}
 	g.main = &grouping{}
 	var err error
-	if g.scope, err = p.c.newScope(g.core); err != nil {
+	if g.scope, err = newScope(p.duck, g.core); err != nil {
 		return err
 	}
 	if err = g.expandItems(); err != nil {
@@ -110,11 +110,11 @@ func (g *grouper) groups() error {
 	all := g.core.Str("aggregate_handling") == "FORCE_AGGREGATES" || !g.planner.aggregates(g.core)
 	if all {
 		for _, item := range g.items {
-			if !g.c.hasAggregate(item) && tree.HasColumn(item) {
+			if !hasAggregate(g.duck, item) && tree.HasColumn(item) {
 				g.addKey(item)
 			}
 		}
-		if len(g.keys) == 0 && !slices.ContainsFunc(g.items, func(e tree.Node) bool { return g.c.hasAggregate(e) }) {
+		if len(g.keys) == 0 && !slices.ContainsFunc(g.items, func(e tree.Node) bool { return hasAggregate(g.duck, e) }) {
 			return blocked("it selects constants only")
 		}
 		return g.lastSession()
@@ -219,7 +219,7 @@ func (g *grouper) nameOf(item tree.Node, i int) (string, error) {
 		names := original.ColumnNames()
 		return names[len(names)-1], nil
 	}
-	return g.c.printExpr(original)
+	return g.duck.PrintExpr(original)
 }
 
 // finalOrder names what ORDER BY orders by: an output column by its position, anything else by its expression.
@@ -277,7 +277,7 @@ func (g *grouper) final(e tree.Node, params []string) (tree.Node, error) {
 			if i, ok := g.index[g.scope.key(n, params)]; ok {
 				return tree.ColumnRef(keyName(i)).WithAlias(n.Str("alias")), true
 			}
-			if g.c.isAggregate(n) {
+			if isAggregate(g.duck, n) {
 				r, err := g.aggregate(n)
 				if err != nil {
 					return fail(err)
@@ -319,9 +319,9 @@ func (g *grouper) final(e tree.Node, params []string) (tree.Node, error) {
 // subquery is of one outside an aggregate: it must bind by itself, for no record is left that it could look at.
 func (g *grouper) subquery(n tree.Node) error {
 	q := n.Sub("subquery").Sub("node")
-	if text, err := g.c.print(standing(q, g.in)); err != nil {
+	if text, err := g.duck.Print(standing(q, g.in)); err != nil {
 		return err
-	} else if _, err := g.c.describe(text); err != nil && !g.readsResults(q) {
+	} else if _, err := g.duck.Describe(text); err != nil && !g.readsResults(q) {
 		return blocked("a subquery outside an aggregate reads the topic's row")
 	}
 	_, err := g.splitExpr(n["subquery"], g.in)
@@ -360,14 +360,14 @@ func levelName(i int) string { return fmt.Sprintf("level%d", i) }
 
 // aggregate gives the final expression of an aggregate and declares its state.
 func (g *grouper) aggregate(n tree.Node) (tree.Node, error) {
-	a, _ := aggregateCall(n)
+	a, _ := callOf(n)
 	if g.reads(n, g.in) {
 		return nil, g.compares()
 	}
 	if bagged, err := g.bagged(a, n); bagged != nil || err != nil {
 		return bagged, err
 	}
-	if err := g.c.printCall(&a, n); err != nil {
+	if err := printCall(g.duck, &a, n); err != nil {
 		return nil, err
 	}
 	if a.TieArgs() > 0 {
@@ -383,7 +383,7 @@ func (g *grouper) aggregate(n tree.Node) (tree.Node, error) {
 	if note := a.Note(); note != "" {
 		g.note(note)
 	}
-	return g.c.expr(text)
+	return g.duck.Expr(text)
 }
 
 func (g *grouper) addState(partial, merge string) string {
@@ -397,7 +397,7 @@ func (g *grouper) addState(partial, merge string) string {
 	return name
 }
 
-func (g *grouper) typeOf(expr string) (string, error) { return g.c.typeWithin(g.core, expr) }
+func (g *grouper) typeOf(expr string) (string, error) { return typeWithin(g.duck, g.core, expr) }
 
 // finish puts what the SELECT needs into State.
 func (g *grouper) finish() error {
@@ -409,7 +409,7 @@ func (g *grouper) finish() error {
 			if g.fused() && i == len(g.keys)-1 {
 				break
 			}
-			text, err := g.c.printExpr(k)
+			text, err := g.duck.PrintExpr(k)
 			if err != nil {
 				return err
 			}

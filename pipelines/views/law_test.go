@@ -98,7 +98,7 @@ func newLaw(t *testing.T) *law {
 	cat := &Catalog{
 		Topics: map[string]*schemas.Topic{"t": topic},
 		References: map[string]*Reference{"r": {Name: "r", SQL: lawReference, Hash: "1",
-			Columns: []Column{{"g", "VARCHAR"}, {"name", "VARCHAR"}, {"w", "INTEGER"}}}},
+			Columns: []Column{{Name: "g", Type: "VARCHAR"}, {Name: "name", Type: "VARCHAR"}, {Name: "w", Type: "INTEGER"}}}},
 	}
 	l := &law{fields: append(slices.Clone(topic.Fields), schemas.SystemFields()...)}
 	text, err := os.ReadFile("testdata/law.sql")

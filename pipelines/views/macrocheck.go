@@ -1,14 +1,14 @@
 package views
 
 import (
-	"github.com/millrace/millrace/pipelines/views/internal/tree"
-
 	_ "embed"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
+	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -31,7 +31,7 @@ func (c *Compiler) readBuiltin() error {
 // checkName refuses a macro whose name is taken.
 func (c *Compiler) checkName(m *Macros, o *macro) error {
 	key := strings.ToLower(o.name)
-	if key == sessionName || c.builtin != nil && (c.builtin.scalar[key] != nil || c.builtin.table[key] != nil) {
+	if key == engine.SessionName || c.builtin != nil && (c.builtin.scalar[key] != nil || c.builtin.table[key] != nil) {
 		return m.src.Wrong(o.at, fmt.Sprintf("%s is built in", o.name), "give yours another name")
 	}
 	if m.scalar[key] != nil || m.table[key] != nil {
@@ -71,7 +71,7 @@ func (m *Macros) checkRecursion(of *macro) error {
 func (c *Compiler) CheckMacros(m *Macros, known Tables) []*schemas.Problem {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	defer c.dropTables()
+	defer c.duck.DropTables()
 	if err := c.createAll(known); err != nil {
 		return []*schemas.Problem{asProblem(err)}
 	}
@@ -82,8 +82,8 @@ func (c *Compiler) CheckMacros(m *Macros, known Tables) []*schemas.Problem {
 		created = append(created, more...)
 	}
 	for _, drop := range slices.Backward(created) {
-		if err := c.exec(drop); err != nil {
-			return append(problems, asProblem(fmt.Errorf("%s: %s", drop, engineError(err).message)))
+		if err := c.duck.Exec(drop); err != nil {
+			return append(problems, asProblem(fmt.Errorf("%s: %s", drop, engine.ErrorOf(err).Message)))
 		}
 	}
 	return problems
@@ -92,17 +92,17 @@ func (c *Compiler) CheckMacros(m *Macros, known Tables) []*schemas.Problem {
 // createAll makes every table that a macro may read.
 func (c *Compiler) createAll(known Tables) error {
 	for _, name := range slices.Sorted(maps.Keys(known.Topics)) {
-		if err := c.createTable("", name, topicColumns(known.Topics[name])); err != nil {
+		if err := c.duck.CreateTable("", name, topicColumns(known.Topics[name])); err != nil {
 			return err
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(known.References)) {
-		if err := c.createTable("", name, known.References[name].Columns); err != nil {
+		if err := c.duck.CreateTable("", name, known.References[name].Columns); err != nil {
 			return err
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(known.Views)) {
-		if err := c.createTable("", name, known.Views[name]); err != nil {
+		if err := c.duck.CreateTable("", name, known.Views[name]); err != nil {
 			return err
 		}
 	}
@@ -123,10 +123,10 @@ func (c *Compiler) createMacros(m *Macros, views map[string]ViewText) (drops []s
 		var failed []tree.Statement
 		for _, st := range left {
 			text := m.src.Text[st[0].From:st[len(st)-1].To]
-			if err := c.exec(text); err != nil {
+			if err := c.duck.Exec(text); err != nil {
 				failed = append(failed, st)
-				e := engineError(err)
-				if _, _, isView := lookup(views, e.name); !isView && !m.isBroken(e.name, left) {
+				e := engine.ErrorOf(err)
+				if _, _, isView := lookup(views, e.Name); !isView && !m.isBroken(e.Name, left) {
 					problems = append(problems, asProblem(m.problem(st, e)))
 				}
 				continue
@@ -155,27 +155,27 @@ func (m *Macros) isBroken(name string, left []tree.Statement) bool {
 }
 
 // problem is what DuckDB says of a CREATE MACRO.
-func (m *Macros) problem(st tree.Statement, e duckError) error {
+func (m *Macros) problem(st tree.Statement, e engine.Error) error {
 	one := m.named(st)
 	var names []string
 	for _, p := range one.params {
 		names = append(names, p.name)
 	}
-	if e.candidates != "" {
-		names = append(names, strings.Split(e.candidates, ",")...)
+	if e.Candidates != "" {
+		names = append(names, strings.Split(e.Candidates, ",")...)
 	}
 	at := one.at
-	if e.position >= 0 {
-		at = st[0].From + e.position
+	if e.Position >= 0 {
+		at = st[0].From + e.Position
 	}
-	return bindError(m.src, e, at, names)
+	return e.Problem(m.src, at, names)
 }
 
 // drop is the statement that undoes a CREATE MACRO.
 func (m *Macros) drop(st tree.Statement) string {
 	one := m.named(st)
 	if one.table {
-		return "DROP MACRO TABLE " + quoteName(one.name)
+		return "DROP MACRO TABLE " + schemas.QuoteIdent(one.name)
 	}
-	return "DROP MACRO " + quoteName(one.name)
+	return "DROP MACRO " + schemas.QuoteIdent(one.name)
 }

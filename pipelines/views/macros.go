@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
@@ -60,7 +61,7 @@ func (c *Compiler) ReadMacros(file, text string) (*Macros, []*schemas.Problem) {
 		m.statements = append(m.statements, st)
 	}
 	for _, one := range m.all() {
-		err := c.checkCalls(m.src, tree.Node{"body": one.body}, true, func(name string) bool { return m.table[name] != nil || m.broken[name] })
+		err := checkCalls(c.duck, m.src, tree.Node{"body": one.body}, true, func(name string) bool { return m.table[name] != nil || m.broken[name] })
 		if err == nil {
 			err = m.checkRecursion(one)
 		}
@@ -192,23 +193,23 @@ func overloadAt(st tree.Statement, i int) bool {
 // readParameters lets DuckDB make a macro of these parameters, and takes name and parameters from it.
 func (c *Compiler) readParameters(src tree.Source, o *macro, name tree.Token, params string, at int) error {
 	head := "CREATE MACRO " + name.Text
-	if err := c.exec(head + params + " AS NULL"); err != nil {
-		e := engineError(err)
-		place := tree.ByteOffset(head+params, e.position) - len(head)
-		if e.position < 0 || place < 0 || place >= len(params) {
+	if err := c.duck.Exec(head + params + " AS NULL"); err != nil {
+		e := engine.ErrorOf(err)
+		place := tree.ByteOffset(head+params, e.Position) - len(head)
+		if e.Position < 0 || place < 0 || place >= len(params) {
 			place = 0
 		}
-		return src.Wrong(at+place, firstLine(e.message), macroHint)
+		return src.Wrong(at+place, e.FirstLine(), macroHint)
 	}
 	var names, types string
-	err := c.rows("SELECT function_name, parameters::JSON::VARCHAR, parameter_types::JSON::VARCHAR FROM duckdb_functions() WHERE NOT internal", nil, func(r *sql.Rows) error {
+	err := c.duck.Rows("SELECT function_name, parameters::JSON::VARCHAR, parameter_types::JSON::VARCHAR FROM duckdb_functions() WHERE NOT internal", nil, func(r *sql.Rows) error {
 		return r.Scan(&o.name, &names, &types)
 	})
 	if err != nil {
-		return fmt.Errorf("read a macro's parameters: %s", engineError(err).message)
+		return fmt.Errorf("read a macro's parameters: %s", engine.ErrorOf(err).Message)
 	}
-	if err := c.exec("DROP MACRO " + quoteName(o.name)); err != nil {
-		return fmt.Errorf("drop a macro: %s", engineError(err).message)
+	if err := c.duck.Exec("DROP MACRO " + schemas.QuoteIdent(o.name)); err != nil {
+		return fmt.Errorf("drop a macro: %s", engine.ErrorOf(err).Message)
 	}
 	var named []string
 	var typed []*string
@@ -234,7 +235,7 @@ func (c *Compiler) readParameters(src tree.Source, o *macro, name tree.Token, pa
 // defaults are the values of the parameters that have one: (a, b := 1) is a call's argument list too.
 func (c *Compiler) defaults(params string, at int) (map[string]tree.Node, error) {
 	const before = "SELECT f"
-	n, err := c.selectNode(before + params)
+	n, err := c.duck.Select(before + params)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +255,7 @@ func (c *Compiler) readBody(src tree.Source, o *macro, from, to int) error {
 	if o.table {
 		before = ""
 	}
-	st, err := c.parsePart(src, before+src.Text[from:to], from-len(before))
+	st, err := c.duck.ParsePart(src, before+src.Text[from:to], from-len(before))
 	if err != nil {
 		return err
 	}

@@ -23,14 +23,14 @@ func (p *planner) magnitudes() error {
 	q := p.rawTree.Clone()
 	var measured []int
 	for i, item := range p.top.items {
-		if i >= len(v.Columns) || v.Columns[i].Type != "DOUBLE" && v.Columns[i].Type != "FLOAT" || !p.c.hasAggregate(item) {
+		if i >= len(v.Columns) || v.Columns[i].Type != "DOUBLE" && v.Columns[i].Type != "FLOAT" || !hasAggregate(p.duck, item) {
 			continue
 		}
 		text, err := p.magnitude(item)
 		if err != nil {
 			return err
 		}
-		e, err := p.c.expr(text)
+		e, err := p.duck.Expr(text)
 		if err != nil {
 			return err
 		}
@@ -40,12 +40,12 @@ func (p *planner) magnitudes() error {
 	if len(measured) == 0 {
 		return nil
 	}
-	text, err := p.c.print(q)
+	text, err := p.duck.Print(q)
 	if err != nil {
 		return err
 	}
 	// What does not bind, such as a magnitude of something that is no number, is compared by the answers' own.
-	if got, err := p.c.describe(fillTables(text, append(slices.Clone(v.Topics), v.References...), nil)); err == nil && len(got) == len(v.Columns)+len(measured) {
+	if got, err := p.duck.Describe(fillTables(text, append(slices.Clone(v.Topics), v.References...), nil)); err == nil && len(got) == len(v.Columns)+len(measured) {
 		v.Plans.Magnitudes, v.Measured = text, measured
 	}
 	return nil
@@ -59,11 +59,11 @@ func (p *planner) magnitude(e tree.Node) (string, error) {
 	if e.Class() == "CAST" {
 		return p.magnitude(e.Sub("child"))
 	}
-	a, ok := aggregateCall(e)
+	a, ok := callOf(e)
 	switch name := a.Plain(); {
 	case !ok:
-	case (p.c.aggregates[a.Name] || aggregate.IsMacro(a.Name)) && len(args) > 0 && !a.Distinct:
-		if err := p.c.printCall(&a, e); err != nil {
+	case (p.duck.IsAggregate(a.Name) || aggregate.IsMacro(a.Name)) && len(args) > 0 && !a.Distinct:
+		if err := printCall(p.duck, &a, e); err != nil {
 			return "", err
 		}
 		if measure := a.Measure(); measure != "" {
@@ -77,12 +77,12 @@ func (p *planner) magnitude(e tree.Node) (string, error) {
 			return "", err
 		}
 		if name == "/" { // what divides does not cancel
-			text, err := p.c.printExpr(args[1])
+			text, err := p.duck.PrintExpr(args[1])
 			return "(" + left + " / abs(CAST(" + text + " AS DOUBLE)))", err
 		}
 		right, err := p.magnitude(args[1])
 		return "(" + left + " " + strings.Replace(name, "-", "+", 1) + " " + right + ")", err
 	}
-	text, err := p.c.printExpr(e)
+	text, err := p.duck.PrintExpr(e)
 	return "abs(CAST(" + text + " AS DOUBLE))", err
 }

@@ -18,12 +18,12 @@ func (b *build) note(text string) {
 
 // noteBag is of an aggregate that keeps its values.
 func (g *grouper) noteBag(n tree.Node) {
-	text, err := g.c.printExpr(n.Clone().WithAlias(""))
+	text, err := g.duck.PrintExpr(n.Clone().WithAlias(""))
 	if err != nil {
 		return
 	}
 	text = strings.ReplaceAll(text, `"`, "")
-	switch a, _ := aggregateCall(n); {
+	switch a, _ := callOf(n); {
 	case a.Distinct:
 		g.note(text + ": each different value of a group is kept once")
 	case a.TakesOrder() && a.Plain() != "mode":

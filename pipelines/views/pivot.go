@@ -57,7 +57,7 @@ func (x *expander) pivotExprs(t tree.Node, f *frame) {
 		before := a.Clone()
 		after := x.expr(a, f).(tree.Node)
 		if len(aggregates) > 1 && before.Str("alias") == "" && tree.Encode(before) != tree.Encode(after) && x.err == nil {
-			name, err := x.c.printExpr(before)
+			name, err := x.duck.PrintExpr(before)
 			if err != nil {
 				x.fail(err)
 			}
@@ -181,7 +181,7 @@ func (x *expander) pivotText(e tree.Node, f *frame) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	text, err := x.c.printExpr(e)
+	text, err := x.duck.PrintExpr(e)
 	if cols[0].Type != "VARCHAR" {
 		text = "CAST(" + text + " AS VARCHAR)"
 	}
@@ -193,11 +193,11 @@ func (x *expander) equals(text string, value tree.Node) (string, error) {
 	if value.Flag("is_null") {
 		return text + " IS NULL", nil
 	}
-	constant, err := x.c.printExpr(tree.Constant(value))
+	constant, err := x.duck.PrintExpr(tree.Constant(value))
 	if err != nil {
 		return "", err
 	}
-	said, err := x.c.text("SELECT CAST(" + constant + " AS VARCHAR)")
+	said, err := x.duck.Text("SELECT CAST(" + constant + " AS VARCHAR)")
 	return fmt.Sprintf("%s = %s", text, schemas.QuoteText(said)), err
 }
 
@@ -205,14 +205,14 @@ func (x *expander) equals(text string, value tree.Node) (string, error) {
 func (x *expander) filterAggregates(e tree.Node, condition string) bool {
 	found := false
 	tree.Walk(e, func(n tree.Node) bool {
-		if n.IsQuery() || n.Class() != "FUNCTION" || !x.c.aggregates[strings.ToLower(n.Str("function_name"))] {
+		if n.IsQuery() || n.Class() != "FUNCTION" || !x.duck.IsAggregate(strings.ToLower(n.Str("function_name"))) {
 			return !n.IsQuery()
 		}
 		found = true
 		if condition == "" {
 			return false
 		}
-		c, err := x.c.expr(condition)
+		c, err := x.duck.Expr(condition)
 		if err != nil {
 			x.fail(err)
 			return false

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
@@ -63,10 +64,10 @@ func RejectColumns() []Column {
 	var out []Column
 	for _, f := range schemas.SystemFields() {
 		if f.Name != "_extra" {
-			out = append(out, Column{f.Name, f.Type.String()})
+			out = append(out, Column{Name: f.Name, Type: f.Type.String()})
 		}
 	}
-	return append(out, Column{"value", "BLOB"}, Column{"field", "VARCHAR"}, Column{"reason", "VARCHAR"})
+	return append(out, Column{Name: "value", Type: "BLOB"}, Column{Name: "field", Type: "VARCHAR"}, Column{Name: "reason", Type: "VARCHAR"})
 }
 
 // Query checks one ad-hoc SELECT. It may use now() and the like; it may not read files, settings or the catalog, nor
@@ -76,16 +77,16 @@ func (c *Compiler) Query(text string, known Tables) (*Query, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	src := tree.Source{Text: text}
-	st, err := c.parse(src)
+	st, err := c.duck.Parse(src)
 	if err != nil {
 		return nil, err
 	}
-	a := &adhoc{c: c, src: src, known: known, query: st.Sub("node"), columns: map[string][]Column{}, topics: map[uintptr]bool{}}
-	defer c.dropTables()
+	a := &adhoc{duck: c.duck, builtin: c.builtin, src: src, known: known, query: st.Sub("node"), columns: map[string][]Column{}, topics: map[uintptr]bool{}}
+	defer c.duck.DropTables()
 	if err := a.expand(&a.src); err != nil {
 		return nil, err
 	}
-	if err := c.checkFunctions(a.src, a.query, false); err != nil {
+	if err := checkFunctions(c.duck, a.src, a.query, false); err != nil {
 		return nil, err
 	}
 	if err := a.bindParameters(); err != nil {
@@ -101,7 +102,8 @@ func (c *Compiler) Query(text string, known Tables) (*Query, error) {
 }
 
 type adhoc struct {
-	c       *Compiler
+	duck    *engine.Conn
+	builtin *Macros
 	src     tree.Source
 	known   Tables
 	query   tree.Node
@@ -124,7 +126,7 @@ func (a *adhoc) bindParameters() error {
 			failed = a.src.Wrong(at, fmt.Sprintf("the parameter $%s has no value", name), "give it one, or write the value into the query")
 			return n, true
 		}
-		e, err := a.c.expr(value)
+		e, err := a.duck.Expr(value)
 		if err != nil || !e.IsConstant() {
 			failed = a.src.Wrong(at, fmt.Sprintf("the value of $%s is not one constant: %s", name, value), "write 5, 'text' or TIMESTAMP '2026-01-01 00:00:00'")
 			return n, true
@@ -153,7 +155,7 @@ func (a *adhoc) resolve() error {
 		if _, seen := a.columns[key]; !seen {
 			a.columns[key] = cols
 			a.tables = append(a.tables, t)
-			problem = a.c.createTable(t.Schema, t.Name, cols)
+			problem = a.duck.CreateTable(t.Schema, t.Name, cols)
 		}
 	})
 	return problem
@@ -220,10 +222,10 @@ func (a *adhoc) describe() (*Query, error) {
 		}
 	}
 	var err error
-	if q.Columns, err = a.c.describeTree(a.src, a.query, slices.Compact(cols)); err != nil {
+	if q.Columns, err = a.duck.DescribeTree(a.src, a.query, slices.Compact(cols)); err != nil {
 		return nil, err
 	}
-	ties := &settler{c: a.c, isTopic: func(t tree.Node) bool { return a.topics[t.Address()] }}
+	ties := &settler{duck: a.duck, isTopic: func(t tree.Node) bool { return a.topics[t.Address()] }}
 	if err := ties.settleQuery(a.query, nil); err != nil {
 		return nil, err
 	}
@@ -242,10 +244,10 @@ func (a *adhoc) describe() (*Query, error) {
 		return nil, err
 	}
 	q.Tables = a.tables
-	if q.SQL, err = a.c.print(a.query); err != nil {
+	if q.SQL, err = a.duck.Print(a.query); err != nil {
 		return nil, err
 	}
-	if got, err := a.c.describe(q.SQL); err != nil || !slices.Equal(got, q.Columns) {
+	if got, err := a.duck.Describe(q.SQL); err != nil || !slices.Equal(got, q.Columns) {
 		return nil, fmt.Errorf("query as printed gives %v, not %v: %w", got, q.Columns, err)
 	}
 	return q, nil

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
@@ -12,7 +13,7 @@ import (
 func (b *build) settle() error {
 	b.settled = b.query.Clone()
 	nameColumns(b.settled, b.view.Columns)
-	s := &settler{c: b.c, sketches: true, isTopic: func(t tree.Node) bool {
+	s := &settler{duck: b.duck, sketches: true, isTopic: func(t tree.Node) bool {
 		_, _, ok := lookup(b.topics, t.Str("table_name"))
 		return ok
 	}}
@@ -27,7 +28,7 @@ func (b *build) settle() error {
 // raw makes the plan that runs the SELECT itself over all rows.
 func (b *build) raw() error {
 	q := b.settled.Clone()
-	s := &settler{c: b.c, moments: true, isTopic: func(tree.Node) bool { return false }}
+	s := &settler{duck: b.duck, moments: true, isTopic: func(tree.Node) bool { return false }}
 	if err := s.settleQuery(q, nil); err != nil {
 		return err
 	}
@@ -37,14 +38,14 @@ func (b *build) raw() error {
 		n["alias"] = n.TableAlias()
 		n["table_name"] = mark(i)
 	})
-	text, err := b.c.print(q.Clone())
+	text, err := b.duck.Print(q.Clone())
 	if err != nil {
 		return err
 	}
 	b.view.Plans.Raw, b.rawTree = text, q
-	got, err := b.c.describe(b.view.RawSQL(nil))
+	got, err := b.duck.Describe(b.view.RawSQL(nil))
 	if err != nil {
-		return fmt.Errorf("view %s: raw plan: %s\n%s", b.view.Name, engineError(err).message, b.view.RawSQL(nil))
+		return fmt.Errorf("view %s: raw plan: %s\n%s", b.view.Name, engine.ErrorOf(err).Message, b.view.RawSQL(nil))
 	}
 	if !slices.Equal(got, b.view.Columns) {
 		b.view.Plans.Raw, b.rawCast = castColumns(text, got, b.view.Columns), true

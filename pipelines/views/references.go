@@ -15,6 +15,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
@@ -63,7 +64,7 @@ func LoadReference(name, path string, declared []schemas.Field) (*Reference, err
 	}
 	connector, err := duckdb.NewConnector("", nil)
 	if err != nil {
-		return nil, engineProblem(err)
+		return nil, engine.NotStarted(err)
 	}
 	f.db = sql.OpenDB(connector)
 	f.db.SetMaxOpenConns(1)
@@ -113,9 +114,9 @@ func (f *referenceFile) ending() string {
 }
 
 func (f *referenceFile) wrong(err error) error {
-	message := engineError(err).message
-	says := firstLine(message)
-	for line := range strings.SplitSeq(message, "\n") { // DuckDB puts the cause below the line it concerns
+	e := engine.ErrorOf(err)
+	says := e.FirstLine()
+	for line := range strings.SplitSeq(e.Message, "\n") { // DuckDB puts the cause below the line it concerns
 		if strings.HasPrefix(line, "Error when converting") {
 			says += ": " + line
 		}
@@ -126,7 +127,7 @@ func (f *referenceFile) wrong(err error) error {
 func (f *referenceFile) load(name string) (*Reference, error) {
 	for _, s := range []string{"SET threads = 1", "SET TimeZone = 'UTC'", "SET errors_as_json = true"} {
 		if _, err := f.db.Exec(s); err != nil {
-			return nil, engineProblem(err)
+			return nil, engine.NotStarted(err)
 		}
 	}
 	read, err := f.reader()
@@ -209,14 +210,14 @@ func (f *referenceFile) selectFields(read func([]Column) string, found []Column)
 			}
 			return "", p
 		}
-		t := Column{d.Name, d.Type.String()}
-		expr := quoteName(d.Name)
+		t := Column{Name: d.Name, Type: d.Type.String()}
+		expr := schemas.QuoteIdent(d.Name)
 		if make, ok := unitCalls[d.Unit]; ok {
 			t.Type = "BIGINT"
 			expr = fmt.Sprintf(make, expr)
 		}
 		types = append(types, t)
-		exprs = append(exprs, "CAST("+expr+" AS "+d.Type.String()+") AS "+quoteName(d.Name))
+		exprs = append(exprs, "CAST("+expr+" AS "+d.Type.String()+") AS "+schemas.QuoteIdent(d.Name))
 	}
 	return "SELECT " + strings.Join(exprs, ", ") + " FROM " + read(types), nil
 }
@@ -231,7 +232,7 @@ func (f *referenceFile) check(query string) error {
 	counts := []string{"count(*)"}
 	for _, d := range f.declared {
 		if d.NotNull {
-			counts = append(counts, "count(*) FILTER (WHERE "+quoteName(d.Name)+" IS NULL)")
+			counts = append(counts, "count(*) FILTER (WHERE "+schemas.QuoteIdent(d.Name)+" IS NULL)")
 		}
 	}
 	values := make([]int64, len(counts))
@@ -262,20 +263,7 @@ func (f *referenceFile) describe(query string) ([]Column, error) {
 		return nil, err
 	}
 	defer rows.Close()
-	return scanColumns(rows)
-}
-
-func scanColumns(rows *sql.Rows) ([]Column, error) {
-	var out []Column
-	for rows.Next() {
-		var col Column
-		var skip [4]any
-		if err := rows.Scan(&col.Name, &col.Type, &skip[0], &skip[1], &skip[2], &skip[3]); err != nil {
-			return nil, err
-		}
-		out = append(out, col)
-	}
-	return out, rows.Err()
+	return engine.ReadColumns(rows)
 }
 
 // JoinsGroups names those reference tables that a merged view joins not with records but with what they were grouped into.
@@ -285,7 +273,7 @@ func (c *Compiler) JoinsGroups(v *View) ([]string, error) {
 	if !v.Class.FromPartials() {
 		return nil, nil
 	}
-	query, err := c.selectNode(v.FinalSQL("millrace state"))
+	query, err := c.duck.Select(v.FinalSQL("millrace state"))
 	if err != nil {
 		return nil, err
 	}

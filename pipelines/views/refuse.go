@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
@@ -40,64 +41,19 @@ var tableFunctions = map[string]bool{
 	"regexp_split_to_table": true, "generate_subscripts": true,
 }
 
-// verbs are what people try and what to do instead, by the statement's first word.
-var verbs = map[string]string{
-	"copy": "use `millrace query -o FILE` to write an answer to a file", "export": "use `millrace query -o FILE` to write an answer to a file",
-	"attach": "put the table into reference/ as CSV, Parquet or NDJSON", "install": "no extension can be installed; json, parquet and icu are built in",
-	"load": "no extension can be loaded; json, parquet and icu are built in", "set": "settings are fixed; the time zone is UTC",
-	"reset": "settings are fixed; the time zone is UTC", "pragma": "settings are fixed; the time zone is UTC",
-	"create": "put a SELECT into views/NAME.sql to keep it, macros into views/_macros.sql", "insert": "use `millrace ingest TOPIC` to add records",
-	"update": "records are never changed; a view can hold the rule instead", "delete": "records are never deleted by a query",
-	"drop": "delete the view's or topic's file", "alter": "edit the topic's file", "explain": "use `millrace query --explain`",
-	"import": "use `millrace ingest TOPIC FILE`",
-	"call":   "ask with a SELECT over topics, views and reference tables", "use": "write schema.table: rejects.TOPIC, batch.VIEW, speed.VIEW",
-}
-
-func notSelect(s tree.Source, part string, from int) error {
-	word := strings.ToLower(firstWord(part))
-	for _, t := range tree.Lex(part) {
-		if hint, known := verbs[word]; known {
-			return s.Wrong(from+t.From, fmt.Sprintf("%s is not allowed, only SELECT is", strings.ToUpper(word)), hint)
-		}
-		if t.IsWord("PIVOT") || t.IsWord("PIVOT_WIDER") {
-			return s.Wrong(from+t.From, "PIVOT without IN has columns that hang on the data", "list them: PIVOT topic ON kind IN ('a', 'b') USING sum(x) GROUP BY g")
-		}
-	}
-	return s.Wrong(max(from, 0), "this is not one SELECT", "write one SELECT and no other statement")
-}
-
 // Words whose nodes DuckDB gives no place; they name a place in a message and decide nothing.
 var (
 	sampleWord = regexp.MustCompile(`(?i)\b(USING\s+SAMPLE|TABLESAMPLE)\b`)
 	parameter  = regexp.MustCompile(`\$\w+|\?`)
 )
 
-// firstWord skips white space and comments, only to name the statement in a message.
-func firstWord(text string) string {
-	for {
-		text = strings.TrimSpace(text)
-		switch {
-		case strings.HasPrefix(text, "--"):
-			_, text, _ = strings.Cut(text, "\n")
-		case strings.HasPrefix(text, "/*"):
-			_, text, _ = strings.Cut(text, "*/")
-		default:
-			i := strings.IndexFunc(text, func(r rune) bool { return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') })
-			if i < 0 {
-				i = len(text)
-			}
-			return text[:i]
-		}
-	}
-}
-
 // checkFunctions refuses what no query may do and, for a view, what would not give the same answer twice.
-func (c *Compiler) checkFunctions(src tree.Source, query tree.Node, view bool) error {
-	return c.checkCalls(src, query, view, func(string) bool { return false })
+func checkFunctions(duck *engine.Conn, src tree.Source, query tree.Node, view bool) error {
+	return checkCalls(duck, src, query, view, func(string) bool { return false })
 }
 
 // checkCalls is checkFunctions for a text that may read macros in FROM.
-func (c *Compiler) checkCalls(src tree.Source, query tree.Node, view bool, isMacro func(name string) bool) error {
+func checkCalls(duck *engine.Conn, src tree.Source, query tree.Node, view bool, isMacro func(name string) bool) error {
 	var problem error
 	refuse := func(n tree.Node, message, hint string) bool {
 		if problem == nil {
@@ -122,7 +78,7 @@ func (c *Compiler) checkCalls(src tree.Source, query tree.Node, view bool, isMac
 			if tableFunctions[name] || isMacro(name) {
 				return true
 			}
-			if near := schemas.Nearest(name, src.Macros); near != "" && !c.functions[name] {
+			if near := schemas.Nearest(name, src.Macros); near != "" && !duck.HasFunction(name) {
 				return refuse(fn, fmt.Sprintf("there is no function %s", name), fmt.Sprintf("did you mean %s?", near))
 			}
 			return refuse(fn, fmt.Sprintf("%s() may not be read here", name), "read topics, views and reference tables by name; files go into reference/ or through `millrace ingest`")
@@ -138,10 +94,10 @@ func (c *Compiler) checkCalls(src tree.Source, query tree.Node, view bool, isMac
 		if why, ok := forbidden[name]; ok {
 			return refuse(n, fmt.Sprintf("%s() is not allowed: it %s", name, why), "remove it")
 		}
-		if !view && name == sessionName {
+		if !view && name == engine.SessionName {
 			return refuse(n, "session() is for views", "write the SELECT into views/NAME.sql and ask for NAME")
 		}
-		if view && c.changes(n, name) {
+		if view && changes(duck, n, name) {
 			return refuse(n, fmt.Sprintf("%s() has another value at each call, so a view may not use it", name), "use the event time or _timestamp (append time) of the record; a query over the view may call it")
 		}
 		return true
@@ -149,11 +105,11 @@ func (c *Compiler) checkCalls(src tree.Source, query tree.Node, view bool, isMac
 	return problem
 }
 
-func (c *Compiler) changes(n tree.Node, name string) bool {
+func changes(duck *engine.Conn, n tree.Node, name string) bool {
 	if name == "error" {
 		return false
 	}
-	return c.volatile[name] || notRepeatable[name] || name == "age" && len(n.List("children")) == 1
+	return duck.IsVolatile(name) || notRepeatable[name] || name == "age" && len(n.List("children")) == 1
 }
 
 // checkRowID refuses rowid: DuckDB gives one to every table of its own, and it says nothing of a record's place. known
@@ -202,55 +158,6 @@ func checkClockWords(src tree.Source, query tree.Node, known func(string) bool) 
 	})
 	return problem
 }
-
-var noSuchColumn = regexp.MustCompile(`^(?:Table|Values list) "(.*)" does not have a column named "(.*)"`)
-
-// bindError turns what DuckDB says is wrong at a place into a Problem.
-func bindError(s tree.Source, e duckError, at int, columns []string) error {
-	message, hint := firstLine(e.message), "correct the SQL; it is DuckDB's dialect"
-	switch {
-	case e.name != "" && (e.subtype == "COLUMN_NOT_FOUND" || strings.Contains(message, "not found in FROM clause")):
-		message = fmt.Sprintf("there is no column %q", e.name)
-		hint = "the columns are " + strings.Join(columns, ", ")
-		if near := schemas.Nearest(e.name, columns); near == e.name {
-			hint = "a table has it, but it is not in FROM here, or a SELECT in FROM leaves it out"
-		} else if near != "" {
-			hint = fmt.Sprintf("did you mean %s?", near)
-		}
-	case noSuchColumn.MatchString(message): // of a table that is named before it
-		names := noSuchColumn.FindStringSubmatch(message)
-		message, hint = fmt.Sprintf("%s has no column %q", names[1], names[2]), "see its columns with `millrace validate -v`"
-		if near := schemas.Nearest(names[2], columns); near != "" && near != names[2] {
-			hint = fmt.Sprintf("did you mean %s?", near)
-		}
-	case e.subtype == "MISSING_ENTRY" && strings.HasPrefix(message, "Type with name"):
-		message, hint = fmt.Sprintf("there is no type %s", e.name), "types are DuckDB's"
-	case e.subtype == "MISSING_ENTRY" && strings.HasPrefix(message, "Table with name"):
-		message, hint = fmt.Sprintf("there is no table %q", e.name), "topics, views and reference tables are read by name"
-	case e.subtype == "MISSING_ENTRY" && e.name != "":
-		message = fmt.Sprintf("there is no function %s", e.name)
-		hint = "functions are DuckDB's"
-		if near := schemas.Nearest(e.name, s.Macros); near != "" {
-			hint = fmt.Sprintf("did you mean %s?", near)
-		} else if near, _, _ := strings.Cut(e.candidates, ","); near != "" {
-			hint = fmt.Sprintf("did you mean %s?", near)
-		}
-	case e.subtype == "NO_MATCHING_FUNCTION":
-		message = strings.TrimSuffix(message, " You might need to add explicit type casts.")
-		hint = "cast the argument to a type the function takes"
-	case strings.Contains(message, "must appear in the GROUP BY"):
-		hint = "add it to GROUP BY, or put an aggregate around it"
-	case strings.HasPrefix(message, "Cannot extract field"):
-		hint = "a column comes before a table of the same name: give the table another, FROM ... AS name"
-	case strings.HasPrefix(message, "Conflicting column names"):
-		hint = "a column has the name of a parameter: give the parameter another"
-	case strings.HasPrefix(message, "UNNEST not supported"):
-		hint = "put it into FROM: FROM topic, unnest(list) AS u(item)"
-	}
-	return s.Wrong(at, message, hint)
-}
-
-func firstLine(s string) string { l, _, _ := strings.Cut(s, "\n"); return l }
 
 // unknownTable is the Problem of a table that nobody declared.
 func unknownTable(s tree.Source, n tree.Node, known []string, kinds string) error {

@@ -16,11 +16,11 @@ type keptRows struct {
 // keepRows turns a query of kind records into one over State that holds its rows.
 func (p *planner) keepRows(q tree.Node, in []with) error {
 	core := standing(q, in)
-	text, err := p.c.print(core.Clone())
+	text, err := p.duck.Print(core.Clone())
 	if err != nil {
 		return err
 	}
-	cols, err := p.c.describe(text)
+	cols, err := p.duck.Describe(text)
 	if err != nil {
 		return p.unbound(err)
 	}
@@ -28,7 +28,7 @@ func (p *planner) keepRows(q tree.Node, in []with) error {
 	for range cols {
 		g.states = append(g.states, p.newState())
 	}
-	final, err := p.c.selectNode("SELECT 1")
+	final, err := p.duck.Select("SELECT 1")
 	if err != nil {
 		return err
 	}
@@ -139,12 +139,12 @@ func (p *planner) first(final tree.Node, g *grouping) (string, error) {
 			o["expression"] = tree.ColumnRef(g.states[at-1].name)
 		}
 	}
-	q, err := p.c.selectNode("SELECT 1")
+	q, err := p.duck.Select("SELECT 1")
 	if err != nil {
 		return "", err
 	}
 	q["modifiers"] = []any{only}
-	text, err := p.c.print(q)
+	text, err := p.duck.Print(q)
 	if err != nil {
 		return "", err
 	}

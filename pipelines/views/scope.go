@@ -1,12 +1,12 @@
 package views
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/millrace/millrace/pipelines/views/internal/aggregate"
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
+	"github.com/millrace/millrace/schemas"
 )
 
 // scope is what the names in a SELECT mean: the tables of its FROM, in order, and the columns of each.
@@ -16,7 +16,7 @@ type scope struct {
 }
 
 // newScope asks DuckDB which columns each table in the FROM clause of a SELECT has.
-func (c *Compiler) newScope(sel tree.Node) (*scope, error) {
+func newScope(duck *engine.Conn, sel tree.Node) (*scope, error) {
 	s := &scope{columns: map[string]map[string]string{}}
 	probe := tree.EmptySelect(sel)
 	for _, t := range tree.FromTables(sel.Sub("from_table")) {
@@ -24,16 +24,16 @@ func (c *Compiler) newScope(sel tree.Node) (*scope, error) {
 		if alias == "" {
 			continue
 		}
-		star, err := c.expr(quoteName(alias) + ".*")
+		star, err := duck.Expr(schemas.QuoteIdent(alias) + ".*")
 		if err != nil {
 			return nil, err
 		}
 		probe["select_list"] = []any{star}
-		text, err := c.print(probe)
+		text, err := duck.Print(probe)
 		if err != nil {
 			return nil, err
 		}
-		cols, err := c.describe(text)
+		cols, err := duck.Describe(text)
 		if err != nil {
 			continue // the right side of a SEMI or ANTI join has no columns here
 		}
@@ -140,41 +140,4 @@ func (s *scope) expandAny(v any, aliases map[string]tree.Node, aliasFirst bool, 
 	params = append(slices.Clip(params), n.LambdaParams()...)
 	tree.Children(n, func(c any) any { return s.expandAny(c, aliases, aliasFirst, params) })
 	return n
-}
-
-// hasAggregate says whether an expression makes one row of many.
-func (c *Compiler) hasAggregate(e any) bool {
-	found := false
-	tree.Walk(e, func(n tree.Node) bool {
-		if n.IsQuery() {
-			return false
-		}
-		found = found || c.isAggregate(n)
-		return !found
-	})
-	return found
-}
-
-func (c *Compiler) isAggregate(n tree.Node) bool {
-	a, ok := aggregateCall(n)
-	return ok && (c.aggregates[a.Name] || aggregate.IsMacro(a.Name))
-}
-
-// typeWithin is the type of an expression over the rows that a SELECT reads.
-func (c *Compiler) typeWithin(sel tree.Node, expr string) (string, error) {
-	e, err := c.expr(expr)
-	if err != nil {
-		return "", err
-	}
-	q := tree.EmptySelect(sel)
-	q["select_list"] = []any{e}
-	text, err := c.print(q)
-	if err != nil {
-		return "", err
-	}
-	cols, err := c.describe(text)
-	if err != nil {
-		return "", blocked(fmt.Sprintf("the type of %s is not known without the whole query", expr))
-	}
-	return cols[0].Type, nil
 }

@@ -1,19 +1,12 @@
 package views
 
 import (
-	"database/sql/driver"
-	"errors"
 	"regexp"
 	"strings"
 
-	"github.com/duckdb/duckdb-go/v2"
-
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
-
-// sessionName is the window that ends where no record of its group follows for a while: session(ts, gap) is the time of
-// its first record. A key of GROUP BY only.
-const sessionName = "session"
 
 // session is the State of a grouping by session: of each stretch of records no further apart than the gap, the first and
 // the last time. Stretches that a part cut, or that a late record joins, become one when parts are merged.
@@ -23,7 +16,7 @@ type session struct {
 }
 
 func isSession(e tree.Node) bool {
-	return e.Class() == "FUNCTION" && strings.EqualFold(e.Str("function_name"), sessionName) && len(e.List("children")) == 2
+	return e.Class() == "FUNCTION" && strings.EqualFold(e.Str("function_name"), engine.SessionName) && len(e.List("children")) == 2
 }
 
 // Literals and calls in the SQL of plans.
@@ -59,12 +52,12 @@ func (b *build) checkSession() error {
 // fuse makes the last of the group keys, a session, a stretch of time.
 func (g *grouper) fuse() error {
 	args := g.keys[len(g.keys)-1].Nodes("children")
-	at, err := g.c.printExpr(args[0])
+	at, err := g.duck.PrintExpr(args[0])
 	if err != nil {
 		return err
 	}
 	s := &session{}
-	if s.gap, err = g.c.printExpr(args[1]); err != nil {
+	if s.gap, err = g.duck.PrintExpr(args[1]); err != nil {
 		return err
 	}
 	switch {
@@ -111,32 +104,4 @@ func (g *grouper) ofSessions(b *bag, rows string) string {
 	selected, by = append(selected, s.start.merge+" AS begun", s.stop.merge+" AS ended"), append(by, "part.island")
 	return "(SELECT bag.*, stretch.begun FROM " + rows + " AS bag JOIN (SELECT " + strings.Join(selected, ", ") + " FROM " + g.stretched(g.main) + " AS part" + groupBy(by) +
 		") AS stretch ON " + same + ")"
-}
-
-// sessionFunc stands for session(ts, gap) where SQL is only bound: no plan calls it.
-type sessionFunc struct{ config duckdb.ScalarFuncConfig }
-
-func (f sessionFunc) Config() duckdb.ScalarFuncConfig { return f.config }
-
-func (f sessionFunc) Executor() duckdb.ScalarFuncExecutor {
-	return duckdb.ScalarFuncExecutor{RowExecutor: func([]driver.Value) (any, error) {
-		return nil, errors.New("session(...) is a group key of a view, nothing else")
-	}}
-}
-
-// declareSession makes the compiler's engine know session(ts, gap) and its type, which is that of ts.
-func (c *Compiler) declareSession() error {
-	var funcs []duckdb.ScalarFunc
-	for _, t := range []duckdb.Type{duckdb.TYPE_TIMESTAMP, duckdb.TYPE_TIMESTAMP_TZ} {
-		ts, err := duckdb.NewTypeInfo(t)
-		if err != nil {
-			return err
-		}
-		gap, err := duckdb.NewTypeInfo(duckdb.TYPE_INTERVAL)
-		if err != nil {
-			return err
-		}
-		funcs = append(funcs, sessionFunc{duckdb.ScalarFuncConfig{InputTypeInfos: []duckdb.TypeInfo{ts, gap}, ResultTypeInfo: ts}})
-	}
-	return duckdb.RegisterScalarUDFSet(c.conn, sessionName, funcs...)
 }

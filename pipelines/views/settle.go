@@ -7,14 +7,16 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/views/internal/aggregate"
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
+	"github.com/millrace/millrace/schemas"
 )
 
 // settler makes a query's answer one that does not hang on how rows are read or cut: it decides ties by the records' place
 // in the log, puts lists in that order, completes the ORDER BY of a LIMIT, and computes approximations by sketches that
 // come to the same however the rows are cut.
 type settler struct {
-	c        *Compiler
+	duck     *engine.Conn
 	isTopic  func(fromTable tree.Node) bool // of a table that is no common table expression
 	sketches bool                           // approximations are replaced
 	moments  bool                           // only this: aggregates that DuckDB computes with less care than the plans do become the plans' own
@@ -72,7 +74,7 @@ func (s *settler) settleSelect(sel tree.Node, in []with) error {
 		name := item.Str("alias")
 		if name == "" && item.Class() != "STAR" {
 			var err error
-			if name, err = s.c.printExpr(item); err != nil {
+			if name, err = s.duck.PrintExpr(item); err != nil {
 				return err
 			}
 		}
@@ -180,7 +182,7 @@ func (s *settler) takesOrder(sel tree.Node) bool {
 	found := false
 	for _, clause := range []string{"select_list", "having", "qualify", "modifiers"} {
 		tree.Walk(sel[clause], func(n tree.Node) bool {
-			a, ok := aggregateCall(n)
+			a, ok := callOf(n)
 			found = found || ok && a.TakesOrder()
 			return !found && !n.IsQuery()
 		})
@@ -190,7 +192,7 @@ func (s *settler) takesOrder(sel tree.Node) bool {
 
 // recordOrder is the place of a topic's record in the log, as ascending integers.
 func recordOrder(alias string) []string {
-	a := quoteName(alias)
+	a := schemas.QuoteIdent(alias)
 	return []string{"epoch_us(" + a + "._timestamp)", a + "._partition", a + "._offset"}
 }
 
@@ -199,7 +201,7 @@ var handed = []string{"millrace_timestamp", "millrace_partition", "millrace_offs
 
 func handedOrder(alias string) (out []string) {
 	for _, c := range handed {
-		out = append(out, quoteName(alias)+"."+c)
+		out = append(out, schemas.QuoteIdent(alias)+"."+c)
 	}
 	return out
 }
@@ -254,7 +256,7 @@ func (s *settler) addPlace(q tree.Node, in []with) bool {
 		}
 	}
 	for _, item := range q.Nodes("select_list") {
-		if s.c.hasAggregate(item) {
+		if hasAggregate(s.duck, item) {
 			return false
 		}
 	}
@@ -262,7 +264,7 @@ func (s *settler) addPlace(q tree.Node, in []with) bool {
 		return false
 	}
 	for i, o := range order {
-		e, err := s.c.expr(o)
+		e, err := s.duck.Expr(o)
 		if err != nil {
 			return false
 		}
@@ -299,7 +301,7 @@ func (s settling) settle(v any) (any, error) {
 
 // settleCall gives what stands for an aggregate; nil: it stays.
 func (s settling) settleCall(n tree.Node) (tree.Node, error) {
-	a, ok := aggregateCall(n)
+	a, ok := callOf(n)
 	if !ok {
 		return nil, nil
 	}
@@ -312,12 +314,12 @@ func (s settling) settleCall(n tree.Node) (tree.Node, error) {
 		return s.settleTie(a, n)
 	}
 	if (name == "arg_min" || name == "arg_max") && len(n.List("children")) == 3 && !a.Distinct && len(orders) == 0 {
-		if err := s.c.printCall(&a, n); err != nil {
+		if err := printCall(s.duck, &a, n); err != nil {
 			return nil, err
 		}
 		s.used = s.used || len(s.order) > 0
 		a.Name = name
-		settled, err := s.c.expr(a.SettleRanked(s.order))
+		settled, err := s.duck.Expr(a.SettleRanked(s.order))
 		return settled.WithAlias(n.Str("alias")), err
 	}
 	if a.IsSketch() && s.sketches {
@@ -327,7 +329,7 @@ func (s settling) settleCall(n tree.Node) (tree.Node, error) {
 	case (a.ListsRows() || name == "mode" || a.TakesOrder() && len(orders) > 0) && !a.Distinct && len(s.order) > 0:
 		by := n.Sub("order_bys")
 		for _, o := range s.order {
-			e, err := s.c.expr(o)
+			e, err := s.duck.Expr(o)
 			if err != nil {
 				return nil, err
 			}
@@ -351,14 +353,14 @@ func byValue(n tree.Node) {
 
 // settleMoment replaces an aggregate over moments.
 func (s settling) settleMoment(a aggregate.Call, n tree.Node) (tree.Node, error) {
-	if err := s.c.printCall(&a, n); err != nil {
+	if err := printCall(s.duck, &a, n); err != nil {
 		return nil, err
 	}
 	text, ok := a.Settled()
 	if !ok {
 		return nil, nil
 	}
-	settled, err := s.c.expr(text)
+	settled, err := s.duck.Expr(text)
 	return settled.WithAlias(n.Str("alias")), err
 }
 
@@ -368,17 +370,17 @@ func (s settling) settleTie(a aggregate.Call, n tree.Node) (tree.Node, error) {
 		return nil, nil // the rows come from a subquery, whose order may be meant
 	}
 	s.used = s.used || len(s.order) > 0
-	if err := s.c.printCall(&a, n); err != nil {
+	if err := printCall(s.duck, &a, n); err != nil {
 		return nil, err
 	}
 	value, field := a.Tie(s.order)
-	settled, err := s.c.expr("struct_extract(" + value + ", '" + field + "')")
+	settled, err := s.duck.Expr("struct_extract(" + value + ", '" + field + "')")
 	return settled.WithAlias(n.Str("alias")), err
 }
 
 // settleSketch replaces an approximation.
 func (s settling) settleSketch(a aggregate.Call, n tree.Node) (tree.Node, error) {
-	if err := s.c.printCall(&a, n); err != nil {
+	if err := printCall(s.duck, &a, n); err != nil {
 		return nil, err
 	}
 	text, reason, err := a.Sketch(s.typeOf)
@@ -390,37 +392,10 @@ func (s settling) settleSketch(a aggregate.Call, n tree.Node) (tree.Node, error)
 		return nil, err
 	}
 	s.sketched = true
-	settled, err := s.c.expr(text)
+	settled, err := s.duck.Expr(text)
 	return settled.WithAlias(n.Str("alias")), err
 }
 
 func (s settling) typeOf(expr string) (string, error) {
-	return s.c.typeWithin(standing(s.sel, s.in), expr)
-}
-
-// aggregateCall reads the name of a function call.
-func aggregateCall(n tree.Node) (aggregate.Call, bool) {
-	if n.Class() != "FUNCTION" {
-		return aggregate.Call{}, false
-	}
-	return aggregate.Call{Name: strings.ToLower(n.Str("function_name")), Distinct: n.Flag("distinct")}, true
-}
-
-// printCall fills in a call's arguments and filter.
-func (c *Compiler) printCall(a *aggregate.Call, n tree.Node) error {
-	for _, arg := range n.Nodes("children") {
-		text, err := c.printExpr(arg)
-		if err != nil {
-			return err
-		}
-		a.Args = append(a.Args, text)
-	}
-	if f := n.Sub("filter"); f != nil {
-		text, err := c.printExpr(f)
-		if err != nil {
-			return err
-		}
-		a.Filter = text
-	}
-	return nil
+	return typeWithin(s.duck, standing(s.sel, s.in), expr)
 }

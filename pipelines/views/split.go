@@ -102,7 +102,7 @@ func (p *planner) splitBody(q tree.Node, in []with) (kind, error) {
 // takesOrder is the first aggregate whose answer hangs on the order of its rows, and nothing says which; empty: none.
 func takesOrder(v any) (name string) {
 	tree.Walk(v, func(n tree.Node) bool {
-		a, ok := aggregateCall(n)
+		a, ok := callOf(n)
 		if plain := a.Plain(); ok && name == "" && !a.Distinct && (plain == "first" || plain == "last" || a.ListsRows()) && len(n.Sub("order_bys").List("orders")) == 0 {
 			name = a.Name
 		}
@@ -287,7 +287,7 @@ func (p *planner) overRecords(q tree.Node, in []with) (kind, error) {
 // aggregates says whether a SELECT makes groups of its rows.
 func (p *planner) aggregates(q tree.Node) bool {
 	return q.Str("aggregate_handling") == "FORCE_AGGREGATES" || len(q.List("group_expressions")) > 0 || len(q.List("group_sets")) > 0 ||
-		q.Sub("having") != nil || p.c.hasAggregate(q["select_list"]) || p.c.hasAggregate(q["qualify"]) || p.c.hasAggregate(q["modifiers"])
+		q.Sub("having") != nil || hasAggregate(p.duck, q["select_list"]) || hasAggregate(p.duck, q["qualify"]) || hasAggregate(p.duck, q["modifiers"])
 }
 
 func firstWindow(v any) (found tree.Node) {

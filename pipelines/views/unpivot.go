@@ -61,7 +61,7 @@ func (s *stars) structs(entries []entry, values int) (out []string, used map[str
 		fields := "name := " + schemas.QuoteText(e.name)
 		for i, c := range e.columns {
 			used[c.table+"."+c.name] = true
-			text, err := s.x.c.printExpr(c.expr)
+			text, err := s.x.duck.PrintExpr(c.expr)
 			if err != nil {
 				return nil, nil, false
 			}
@@ -89,7 +89,7 @@ func (s *stars) beside(structs []string, values int, nulls bool) (tree.Node, boo
 	if !nulls {
 		text += " WHERE " + strings.Join(conditions, " AND ")
 	}
-	q, err := s.x.c.selectNode(text)
+	q, err := s.x.duck.Select(text)
 	return q, err == nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -24,10 +25,7 @@ const (
 func (c Class) FromPartials() bool { return c != Raw }
 
 // Column is a name and a type in DuckDB's spelling.
-type Column struct {
-	Name string `json:"name"`
-	Type string `json:"type"`
-}
+type Column = engine.Column
 
 // Catalog is what views may read. Names match regardless of case.
 type Catalog struct {
