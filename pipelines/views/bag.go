@@ -23,7 +23,7 @@ type bag struct {
 // output is an aggregate over a bag.
 type output struct {
 	name, text string
-	expand     bool // tuples count as often as they occurred
+	repeated   bool // tuples count as often as they occurred
 }
 
 // bagged gives the final expression of an aggregate that is computed over a bag, nil for one that is not.
@@ -128,11 +128,11 @@ func (g *grouper) firstMode(n tree.Node, orders []tree.Node) (tree.Node, error) 
 }
 
 // output is a column of what a bag comes to.
-func (g *grouper) output(b *bag, text string, expand bool) (tree.Node, error) {
+func (g *grouper) output(b *bag, text string, repeated bool) (tree.Node, error) {
 	if at := slices.IndexFunc(b.outputs, func(has output) bool { return has.text == text }); at >= 0 {
 		return tree.ColumnRef(b.outputs[at].name), nil
 	}
-	o := output{name: fmt.Sprintf("b%d", g.outs), text: text, expand: expand}
+	o := output{name: fmt.Sprintf("b%d", g.outs), text: text, repeated: repeated}
 	g.outs++
 	b.outputs = append(b.outputs, o)
 	return tree.ColumnRef(o.name), nil
@@ -217,9 +217,9 @@ func (g *grouper) bagNamed(texts []string) (*bag, error) {
 }
 
 // rows is the bag's rows: once each tuple, or as often as it occurred.
-func (b *bag) rows(p *planner, expand bool) string {
+func (b *bag) rows(p *planner, repeated bool) string {
 	text := p.mergeOf(&b.grouping)
-	if !expand {
+	if !repeated {
 		return "(SELECT * FROM (" + text + ") WHERE " + b.count.name + " > 0)" // over no row, a bag without keys holds nothing
 	}
 	return fmt.Sprintf("(SELECT *, unnest(range(%s)) AS again FROM (%s))", b.count.name, text)

@@ -28,13 +28,12 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 	}
 	query := st.Sub("node")
 	v := &View{Name: name, Reasons: []string{}, Notes: []string{}, Warnings: []string{}, Wanted: map[string][]string{}, KeyColumns: map[string]string{}}
-	b := &build{duck: c.duck, builtin: c.builtin, cat: cat, view: v, query: query}
+	b := &build{duck: c.duck, builtin: c.builtin, src: src, cat: cat, view: v, query: query}
 	defer c.duck.DropTables()
-	if err := b.expand(&src); err != nil {
+	if err := b.expand(); err != nil {
 		return nil, err
 	}
-	b.src = src
-	if err := checkFunctions(c.duck, src, query, true); err != nil {
+	if err := checkFunctions(c.duck, b.src, query, true); err != nil {
 		return nil, err
 	}
 	if v.SQL, err = c.duck.Print(query.Clone()); err != nil {
@@ -46,16 +45,16 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 	if err := b.createTables(); err != nil {
 		return nil, err
 	}
-	if err := checkClockWords(src, query, b.isColumn); err != nil {
+	if err := checkClockWords(b.src, query, b.isColumn); err != nil {
 		return nil, err
 	}
-	if err := checkRowID(src, query, b.isColumn); err != nil {
+	if err := checkRowID(b.src, query, b.isColumn); err != nil {
 		return nil, err
 	}
-	if v.Columns, err = c.duck.DescribeTree(src, query, b.columnNames()); err != nil {
+	if v.Columns, err = c.duck.DescribeTree(b.src, query, b.columnNames()); err != nil {
 		return nil, err
 	}
-	if err := checkNames(src, v.Columns); err != nil {
+	if err := checkNames(b.src, v.Columns); err != nil {
 		return nil, err
 	}
 	v.Definition = b.definition()

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/millrace/millrace/pipelines/views/internal/engine"
+	"github.com/millrace/millrace/pipelines/views/internal/expand"
 )
 
 // Compiler compiles views and checks queries, with a DuckDB of its own. It reads no file except through LoadReference.
@@ -22,7 +23,7 @@ func Open() (*Compiler, error) {
 		return nil, err
 	}
 	c := &Compiler{duck: duck}
-	if err = c.readBuiltin(); err != nil {
+	if c.builtin, err = expand.Builtin(duck, c.checkBody); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil

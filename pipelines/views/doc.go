@@ -2,6 +2,14 @@
 //
 // DuckDB's own parser reads the SQL (json_serialize_sql), this package edits the tree it gives, and DuckDB prints the
 // result (json_deserialize_sql). Nothing here parses SQL by itself; tree.Lex only tells the statements of a file apart.
+// Compile goes through these steps:
+//
+//	internal/tree, internal/engine  what everything is said in: the tree, and the DuckDB that parses, prints and describes it
+//	internal/expand                 what stands for other SQL is put in: macros, other views, stars, PIVOT
+//	refuse, settle                  what has no lasting answer is refused; what SQL leaves open is fixed
+//	split, grouping, bag, rows      the tree is cut where it goes from records to groups, and each cut gets its State
+//	internal/aggregate              what State holds of an aggregate, and how it merges
+//	assemble, results               the plans are printed and bound
 //
 // A view over one topic and any reference tables is cut where it goes from the topic's records to groups of them:
 //

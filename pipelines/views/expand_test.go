@@ -155,7 +155,7 @@ func rewritten(t *testing.T) (*Compiler, *Catalog, truth) {
 		t.Fatal(problems)
 	}
 	cat.Macros = macros
-	d.exec(t, builtinText)
+	d.exec(t, readText(t, "internal/expand/builtin.sql"))
 	d.exec(t, text)
 	for _, part := range strings.Split(readText(t, "testdata/nested.sql"), ";\n") {
 		if m := regexp.MustCompile(`(?m)^-- (\w+)\n([^-](?s:.*))`).FindStringSubmatch(part); m != nil {

@@ -65,7 +65,7 @@ func (p *planner) group(q tree.Node, in []with) error {
 	if g.scope, err = newScope(p.duck, g.core); err != nil {
 		return err
 	}
-	if err = g.expandItems(); err != nil {
+	if err = g.unaliasItems(); err != nil {
 		return err
 	}
 	if err = g.groups(); err != nil {
@@ -82,18 +82,18 @@ func (p *planner) group(q tree.Node, in []with) error {
 func (g *grouper) rowsOf() tree.Node {
 	q := tree.EmptySelect(g.core).Clone()
 	if w := g.core.Sub("where_clause"); w != nil {
-		q["where_clause"] = g.scope.expand(w, g.aliases, false)
+		q["where_clause"] = g.scope.unalias(w, g.aliases, false)
 	}
 	return q
 }
 
-// expandItems puts aliases of the SELECT list in place where later items use them.
-func (g *grouper) expandItems() error {
+// unaliasItems puts aliases of the SELECT list in place where later items use them.
+func (g *grouper) unaliasItems() error {
 	for _, item := range g.query.Nodes("select_list") {
 		if item.Class() == "STAR" {
 			return blocked("* beside an aggregate is computed over all rows; name the columns")
 		}
-		e := g.scope.expand(item, g.aliases, false)
+		e := g.scope.unalias(item, g.aliases, false)
 		g.items = append(g.items, e)
 		if a := strings.ToLower(e.Str("alias")); a != "" {
 			if _, taken := g.aliases[a]; !taken {
@@ -124,7 +124,7 @@ func (g *grouper) groups() error {
 		if at, ok := e.Position(); ok && at >= 1 && at <= len(g.items) {
 			place[i] = g.addKey(g.items[at-1])
 		} else {
-			place[i] = g.addKey(g.scope.expand(e, g.aliases, false))
+			place[i] = g.addKey(g.scope.unalias(e, g.aliases, false))
 		}
 	}
 	if sets := g.core.List("group_sets"); len(sets) > 1 {
@@ -183,7 +183,7 @@ func (g *grouper) finalSelect() error {
 	}
 	for _, clause := range []string{"having", "qualify"} {
 		if h := q.Sub(clause); h != nil {
-			e, err := g.final(g.scope.expand(h, g.aliases, true), nil)
+			e, err := g.final(g.scope.unalias(h, g.aliases, true), nil)
 			if err != nil {
 				return err
 			}
@@ -251,7 +251,7 @@ func (g *grouper) orderExpr(e tree.Node) (tree.Node, error) {
 			}
 		}
 	}
-	e = g.scope.expand(e, g.aliases, false)
+	e = g.scope.unalias(e, g.aliases, false)
 	key := g.scope.key(e, nil)
 	for i, item := range g.items {
 		if g.scope.key(item, nil) == key {
@@ -341,7 +341,7 @@ func (g *grouper) readsResults(q tree.Node) bool {
 func (g *grouper) level(n tree.Node) (tree.Node, error) {
 	var args []string
 	for _, c := range n.Nodes("children") {
-		i, ok := g.index[g.scope.key(g.scope.expand(c, g.aliases, false), nil)]
+		i, ok := g.index[g.scope.key(g.scope.unalias(c, g.aliases, false), nil)]
 		if !ok {
 			return nil, blocked("GROUPING of what is no group key is computed over all rows")
 		}

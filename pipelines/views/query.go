@@ -83,7 +83,7 @@ func (c *Compiler) Query(text string, known Tables) (*Query, error) {
 	}
 	a := &adhoc{duck: c.duck, builtin: c.builtin, src: src, known: known, query: st.Sub("node"), columns: map[string][]Column{}, topics: map[uintptr]bool{}}
 	defer c.duck.DropTables()
-	if err := a.expand(&a.src); err != nil {
+	if err := a.expand(); err != nil {
 		return nil, err
 	}
 	if err := checkFunctions(c.duck, a.src, a.query, false); err != nil {

@@ -76,18 +76,18 @@ func (g *grouper) source() string {
 		parts = append(parts, "SELECT "+strings.Join(selected, ", ")+" FROM "+g.stretched(g.main)+" AS part"+g.by(by))
 	}
 	for _, b := range g.bags {
-		for _, expand := range []bool{false, true} {
+		for _, repeated := range []bool{false, true} {
 			selected, by := g.head(&b.grouping)
 			some := false
 			for _, o := range b.outputs {
-				if o.expand == expand {
+				if o.repeated == repeated {
 					some = true
 					selected = append(selected, o.text+" AS "+o.name)
 					cols = append(cols, fmt.Sprintf("part%d.%s", len(parts), o.name))
 				}
 			}
 			if some {
-				parts = append(parts, "SELECT "+strings.Join(selected, ", ")+" FROM "+g.ofSessions(b, b.rows(g.planner, expand))+" AS part"+g.by(by))
+				parts = append(parts, "SELECT "+strings.Join(selected, ", ")+" FROM "+g.ofSessions(b, b.rows(g.planner, repeated))+" AS part"+g.by(by))
 			}
 		}
 	}

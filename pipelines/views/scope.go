@@ -110,16 +110,16 @@ func (s *scope) qualifyRef(n tree.Node, params []string) tree.Node {
 	return out
 }
 
-// expand puts the SELECT list's expressions in place of their aliases. A column of the FROM clause comes before an
+// unalias puts the SELECT list's expressions in place of their aliases. A column of the FROM clause comes before an
 // alias of the same name, unless aliasFirst.
-func (s *scope) expand(e tree.Node, aliases map[string]tree.Node, aliasFirst bool) tree.Node {
-	return s.expandAny(e.Clone(), aliases, aliasFirst, nil).(tree.Node)
+func (s *scope) unalias(e tree.Node, aliases map[string]tree.Node, aliasFirst bool) tree.Node {
+	return s.unaliasAny(e.Clone(), aliases, aliasFirst, nil).(tree.Node)
 }
 
-func (s *scope) expandAny(v any, aliases map[string]tree.Node, aliasFirst bool, params []string) any {
+func (s *scope) unaliasAny(v any, aliases map[string]tree.Node, aliasFirst bool, params []string) any {
 	n, ok := v.(tree.Node)
 	if !ok {
-		tree.Children(v, func(c any) any { return s.expandAny(c, aliases, aliasFirst, params) })
+		tree.Children(v, func(c any) any { return s.unaliasAny(c, aliases, aliasFirst, params) })
 		return v
 	}
 	if n.IsQuery() {
@@ -138,6 +138,6 @@ func (s *scope) expandAny(v any, aliases map[string]tree.Node, aliasFirst bool, 
 		return item.Clone().WithAlias(n.Str("alias"))
 	}
 	params = append(slices.Clip(params), n.LambdaParams()...)
-	tree.Children(n, func(c any) any { return s.expandAny(c, aliases, aliasFirst, params) })
+	tree.Children(n, func(c any) any { return s.unaliasAny(c, aliases, aliasFirst, params) })
 	return n
 }

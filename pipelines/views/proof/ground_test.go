@@ -52,7 +52,7 @@ func newGround(t *testing.T) *ground {
 	t.Cleanup(func() { g.conn.Close() })
 	g.exec(t, "SET threads = 1")
 	g.exec(t, "SET TimeZone = 'UTC'")
-	g.exec(t, readFile(t, "../builtin.sql"))
+	g.exec(t, readFile(t, "../internal/expand/builtin.sql"))
 	return g
 }
 

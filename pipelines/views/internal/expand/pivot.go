@@ -1,10 +1,11 @@
-package views
+package expand
 
 import (
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
@@ -71,7 +72,7 @@ func (x *expander) pivotExprs(t tree.Node, f *frame) {
 }
 
 // pivoted is the SELECT that a PIVOT stands for, with the columns that DuckDB gives it.
-func (x *expander) pivoted(t tree.Node, f *frame, want []Column) (tree.Node, bool) {
+func (x *expander) pivoted(t tree.Node, f *frame, want []engine.Column) (tree.Node, bool) {
 	groups, ok := x.pivotGroups(t, f)
 	if !ok {
 		return nil, false

@@ -1,4 +1,4 @@
-package views
+package expand
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
@@ -14,7 +15,7 @@ func (x *expander) overloads(n tree.Node, table bool) ([]*macro, bool) {
 	if schema := strings.ToLower(n.Str("schema")); schema != "" && schema != "main" || n.Str("catalog") != "" || n.Flag("is_operator") {
 		return nil, false
 	}
-	for _, m := range x.macros {
+	for _, m := range x.Macros {
 		name := strings.ToLower(n.Str("function_name"))
 		if all, ok := m.kind(table)[name]; ok {
 			return all, true
@@ -370,7 +371,7 @@ func (a *application) renameTables(v any, body tree.Node, taken map[string]bool)
 		}
 		// alone, the name is the table's row, unless it is a parameter or a column
 		cols, known := a.x.tableColumns(t)
-		isColumn := slices.ContainsFunc(cols, func(c Column) bool { return strings.EqualFold(c.Name, old) })
+		isColumn := slices.ContainsFunc(cols, func(c engine.Column) bool { return strings.EqualFold(c.Name, old) })
 		t["alias"] = a.fresh(old, body, taken)
 		tree.RenameRefs(n, old, t.Str("alias"), known && !isColumn && a.args[strings.ToLower(old)] == nil)
 	}
@@ -388,7 +389,7 @@ func (a *application) refuseColumns(body tree.Node) {
 			tree.Walk(body, func(n tree.Node) bool {
 				for _, t := range tree.FromTables(n.Sub("from_table")) {
 					cols, _ := a.x.tableColumns(t)
-					if slices.ContainsFunc(cols, func(c Column) bool {
+					if slices.ContainsFunc(cols, func(c engine.Column) bool {
 						return strings.EqualFold(c.Name, ref.ColumnNames()[0]) && hasFields(c.Type)
 					}) {
 						a.x.fail(a.x.src.Wrong(ref.Location(), fmt.Sprintf("the macro reads a column that is named %s too", ref.ColumnNames()[0]), "give the table another name: FROM ... AS name"))

@@ -1,4 +1,4 @@
-package views
+package expand
 
 import (
 	"fmt"
@@ -13,78 +13,76 @@ import (
 // mostExpansions bounds how many macros and views one SELECT is made of: each may double the next.
 const mostExpansions = 2000
 
-// expander replaces what stands for other SQL by that SQL: calls of macros, names of views, stars and COLUMNS(...),
-// PIVOT and UNPIVOT. It changes the tree it is given.
+// Names is what the names in a query may mean.
+type Names struct {
+	Macros []*Macros // the first that has a name counts
+	// Table is a table that may be read, as it is declared.
+	Table func(t tree.Node) (schema, name string, columns []engine.Column, ok bool)
+	// View is another view's SELECT, by its name in upper or lower case; nil: views are tables.
+	View func(name string) (view View, ok bool)
+}
+
+// View is a view that others may read by name.
+type View struct {
+	Name string // as declared
+	File string // that has the SELECT, for errors
+	SQL  string
+}
+
+// Calls puts the bodies of macros in place of their calls in a query, which it changes. Texts they come from are added to src.
+// Errors: *schemas.Problem of kind Usage at its place in one of the texts.
+func Calls(duck *engine.Conn, src *tree.Source, query tree.Node, names Names) error {
+	x := newExpander(duck, src, names)
+	x.query(query, nil, nil)
+	return x.err
+}
+
+// Everything puts into the query of a view, which it changes, all that stands for other SQL: macros, other views, stars and
+// COLUMNS(...), PIVOT and UNPIVOT. Texts that come from elsewhere are added to src. What DuckDB would not give the same
+// columns for stays as it is.
+// Errors: *schemas.Problem of kind Usage at its place in one of the texts.
+func Everything(duck *engine.Conn, src *tree.Source, name string, query tree.Node, names Names) error {
+	x := newExpander(duck, src, names)
+	x.within, x.stars = []string{name}, true
+	x.query(query, nil, nil)
+	return x.err
+}
+
+// expander is one such run.
 type expander struct {
+	Names
 	duck   *engine.Conn
 	src    *tree.Source
-	macros []*Macros // the first that has a name counts
-	table  func(n tree.Node) (schema, name string, columns []Column, ok bool)
-	view   func(name string) (string, ViewText, bool) // nil: views stay tables
-	stars  bool                                       // replace stars and PIVOT too
-	within []string                                   // views that are being put in, outermost first
-	count  int                                        // macros and views put in
-	made   map[string]bool                            // tables made in the engine
-	tables int                                        // those made for common table expressions
+	stars  bool            // replace stars and PIVOT too
+	within []string        // views that are being put in, outermost first
+	count  int             // macros and views put in
+	made   map[string]bool // tables made in the engine
+	tables int             // those made for common table expressions
 	err    error
 }
 
-// expand puts everything into the view's query that stands for other SQL. Texts it takes from elsewhere are added to src.
-func (b *build) expand(src *tree.Source) error {
-	x := &expander{duck: b.duck, src: src, macros: allMacros(b.builtin, src, b.cat), within: []string{b.view.Name}, stars: true}
-	x.view = func(name string) (string, ViewText, bool) {
-		declared, text, ok := lookup(b.cat.ViewTexts, name)
-		if _, _, isTable := b.cat.table(name); !ok && !isTable && strings.EqualFold(name, b.view.Name) {
-			return b.view.Name, text, true // inlined refuses it
-		}
-		return declared, text, ok
-	}
-	x.table = func(n tree.Node) (string, string, []Column, bool) {
-		name, cols, ok := b.cat.table(n.Str("table_name"))
-		return "", name, cols, ok
-	}
-	x.query(b.query, nil, nil)
-	return x.err
-}
-
-// expand puts the macros' bodies into the query; views are tables to it.
-func (a *adhoc) expand(src *tree.Source) error {
-	x := &expander{duck: a.duck, src: src, macros: allMacros(a.builtin, src, &a.known.Catalog)}
-	x.table = func(n tree.Node) (string, string, []Column, bool) {
-		t, cols, ok := a.table(n)
-		return t.Schema, t.Name, cols, ok
-	}
-	x.query(a.query, nil, nil)
-	return x.err
-}
-
-// allMacros are those that a query may call.
-func allMacros(builtin *Macros, src *tree.Source, cat *Catalog) []*Macros {
-	out := []*Macros{builtin}
-	if cat.Macros != nil {
-		out = append(out, cat.Macros)
-	}
-	for _, m := range out {
+func newExpander(duck *engine.Conn, src *tree.Source, names Names) *expander {
+	for _, m := range names.Macros {
 		for _, one := range m.all() {
 			src.Macros = append(src.Macros, one.name)
 		}
 	}
-	return out
+	return &expander{Names: names, duck: duck, src: src}
 }
 
 // known says whether something of that name can be read.
 func (x *expander) known(name string) bool {
 	t := tree.Node{"table_name": name}
-	if _, _, _, ok := x.table(t); ok || x.view == nil {
+	if _, _, _, ok := x.Table(t); ok || x.View == nil {
 		return ok
 	}
-	_, _, ok := x.view(name)
+	_, ok := x.View(name)
 	return ok
 }
 
 // makeTable makes a table in the engine, if there is one of that name.
 func (x *expander) makeTable(t tree.Node) {
-	schema, name, cols, ok := x.table(t)
+	schema, name, cols, ok := x.Table(t)
 	if key := schema + "." + name; ok && !x.made[key] {
 		if x.made == nil {
 			x.made = map[string]bool{}
@@ -94,17 +92,6 @@ func (x *expander) makeTable(t tree.Node) {
 			x.fail(err)
 		}
 	}
-}
-
-// table is a topic or a reference, as a table.
-func (c *Catalog) table(name string) (string, []Column, bool) {
-	if k, t, ok := lookup(c.Topics, name); ok {
-		return k, topicColumns(t), true
-	}
-	if k, r, ok := lookup(c.References, name); ok {
-		return k, r.Columns, true
-	}
-	return "", nil, false
 }
 
 // frame is what names mean at a place in a query.
@@ -321,17 +308,17 @@ func (x *expander) from(t tree.Node, f *frame) tree.Node {
 // baseTable puts a view in place of its name.
 func (x *expander) baseTable(t tree.Node, f *frame) tree.Node {
 	name := t.Str("table_name")
-	if t.Str("schema_name") != "" || t.Str("catalog_name") != "" || t["at_clause"] != nil || x.view == nil {
+	if t.Str("schema_name") != "" || t.Str("catalog_name") != "" || t["at_clause"] != nil || x.View == nil {
 		return t
 	}
 	if _, ok := f.ctes[strings.ToLower(name)]; ok {
 		return t
 	}
-	declared, text, ok := x.view(name)
+	view, ok := x.View(name)
 	if !ok || !x.more(t.Location()) {
 		return t
 	}
-	q := x.inlined(t, declared, text)
+	q := x.inlined(t, view)
 	if x.err != nil {
 		return t
 	}
@@ -339,21 +326,21 @@ func (x *expander) baseTable(t tree.Node, f *frame) tree.Node {
 }
 
 // inlined is another view's SELECT, expanded.
-func (x *expander) inlined(t tree.Node, name string, text ViewText) tree.Node {
-	if i := slices.IndexFunc(x.within, func(v string) bool { return strings.EqualFold(v, name) }); i >= 0 {
-		circle := strings.Join(append(slices.Clone(x.within[i:]), name), " reads ")
+func (x *expander) inlined(t tree.Node, view View) tree.Node {
+	if i := slices.IndexFunc(x.within, func(v string) bool { return strings.EqualFold(v, view.Name) }); i >= 0 {
+		circle := strings.Join(append(slices.Clone(x.within[i:]), view.Name), " reads ")
 		x.fail(x.src.Wrong(t.Location(), "a view may not read itself: "+circle, "let one of them read the topic instead"))
 		return nil
 	}
-	at := x.src.Include(text.File, text.SQL)
-	st, err := x.duck.ParsePart(*x.src, text.SQL, at)
+	at := x.src.Include(view.File, view.SQL)
+	st, err := x.duck.ParsePart(*x.src, view.SQL, at)
 	if err != nil {
 		x.fail(err)
 		return nil
 	}
 	tree.Shift(st, at)
 	q := st.Sub("node")
-	x.within = append(x.within, name)
+	x.within = append(x.within, view.Name)
 	x.query(q, nil, nil)
 	x.within = x.within[:len(x.within)-1]
 	if x.err == nil {

@@ -1,9 +1,8 @@
-package views
+package expand
 
 import (
 	_ "embed"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -15,21 +14,20 @@ import (
 //go:embed builtin.sql
 var builtinText string
 
-// builtin reads the macros that every project has.
-func (c *Compiler) readBuiltin() error {
-	m, problems := c.ReadMacros("", builtinText)
+// Builtin reads the macros that every project has.
+func Builtin(duck *engine.Conn, check Check) (*Macros, error) {
+	m, problems := ReadMacros(duck, nil, "", builtinText, check)
 	if len(problems) > 0 {
-		return fmt.Errorf("built-in macros: %w", problems[0])
+		return nil, fmt.Errorf("built-in macros: %w", problems[0])
 	}
 	for _, one := range m.all() {
 		one.file = nil
 	}
-	c.builtin = m
-	return nil
+	return m, nil
 }
 
 // checkName refuses a macro whose name is taken.
-func (c *Compiler) checkName(m *Macros, o *macro) error {
+func (c macroReader) checkName(m *Macros, o *macro) error {
 	key := strings.ToLower(o.name)
 	if key == engine.SessionName || c.builtin != nil && (c.builtin.scalar[key] != nil || c.builtin.table[key] != nil) {
 		return m.src.Wrong(o.at, fmt.Sprintf("%s is built in", o.name), "give yours another name")
@@ -66,52 +64,26 @@ func (m *Macros) checkRecursion(of *macro) error {
 	return problem
 }
 
-// CheckMacros has DuckDB create the macros over the tables of a project, which finds what only shows when names are
-// looked up: unknown columns, functions and tables. Problems are of kind Usage, at their place in the file.
-func (c *Compiler) CheckMacros(m *Macros, known Tables) []*schemas.Problem {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	defer c.duck.DropTables()
-	if err := c.createAll(known); err != nil {
-		return []*schemas.Problem{asProblem(err)}
-	}
-	created, problems := c.createMacros(c.builtin, nil)
+// CheckMacros has DuckDB create the macros over the tables that exist now, which finds what only shows when names are
+// looked up: unknown columns, functions and tables. A view that is not there has a problem of its own. Problems are of
+// kind Usage, at their place in the file.
+func CheckMacros(duck *engine.Conn, builtin, m *Macros, isView func(name string) bool) []*schemas.Problem {
+	created, problems := builtin.create(duck, isView)
 	if len(problems) == 0 {
 		var more []string
-		more, problems = c.createMacros(m, known.ViewTexts)
+		more, problems = m.create(duck, isView)
 		created = append(created, more...)
 	}
 	for _, drop := range slices.Backward(created) {
-		if err := c.duck.Exec(drop); err != nil {
+		if err := duck.Exec(drop); err != nil {
 			return append(problems, asProblem(fmt.Errorf("%s: %s", drop, engine.ErrorOf(err).Message)))
 		}
 	}
 	return problems
 }
 
-// createAll makes every table that a macro may read.
-func (c *Compiler) createAll(known Tables) error {
-	for _, name := range slices.Sorted(maps.Keys(known.Topics)) {
-		if err := c.duck.CreateTable("", name, topicColumns(known.Topics[name])); err != nil {
-			return err
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(known.References)) {
-		if err := c.duck.CreateTable("", name, known.References[name].Columns); err != nil {
-			return err
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(known.Views)) {
-		if err := c.duck.CreateTable("", name, known.Views[name]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// createMacros runs the statements in an order in which each finds what it calls, and says how to drop what it made. A
-// view that is not there has a problem of its own.
-func (c *Compiler) createMacros(m *Macros, views map[string]ViewText) (drops []string, problems []*schemas.Problem) {
+// create runs the statements in an order in which each finds what it calls, and says how to drop what it made.
+func (m *Macros) create(duck *engine.Conn, isView func(name string) bool) (drops []string, problems []*schemas.Problem) {
 	var left []tree.Statement
 	for _, st := range m.statements {
 		if m.named(st) != nil {
@@ -123,10 +95,10 @@ func (c *Compiler) createMacros(m *Macros, views map[string]ViewText) (drops []s
 		var failed []tree.Statement
 		for _, st := range left {
 			text := m.src.Text[st[0].From:st[len(st)-1].To]
-			if err := c.duck.Exec(text); err != nil {
+			if err := duck.Exec(text); err != nil {
 				failed = append(failed, st)
 				e := engine.ErrorOf(err)
-				if _, _, isView := lookup(views, e.Name); !isView && !m.isBroken(e.Name, left) {
+				if !isView(e.Name) && !m.isBroken(e.Name, left) {
 					problems = append(problems, asProblem(m.problem(st, e)))
 				}
 				continue

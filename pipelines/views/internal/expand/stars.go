@@ -1,4 +1,4 @@
-package views
+package expand
 
 import (
 	"encoding/json"

@@ -1,16 +1,17 @@
-package views
+package expand
 
 import (
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 	"github.com/millrace/millrace/schemas"
 )
 
 // unpivoted is the SELECT that an UNPIVOT stands for: each row beside a list of its values, one struct a name.
-func (x *expander) unpivoted(t tree.Node, f *frame, want []Column) (tree.Node, bool) {
+func (x *expander) unpivoted(t tree.Node, f *frame, want []engine.Column) (tree.Node, bool) {
 	values, pivots := len(t.List("unpivot_names")), t.Nodes("pivots")
 	if len(pivots) != 1 || len(pivots[0].List("unpivot_names")) != 1 || len(t.List("column_name_alias")) > 0 {
 		return nil, false

@@ -1,10 +1,11 @@
-package views
+package expand
 
 import (
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
@@ -12,11 +13,11 @@ import (
 type leaf struct {
 	node    tree.Node
 	alias   string
-	columns []Column
+	columns []engine.Column
 }
 
 func (l leaf) has(column string) bool {
-	return slices.ContainsFunc(l.columns, func(c Column) bool { return strings.EqualFold(c.Name, column) })
+	return slices.ContainsFunc(l.columns, func(c engine.Column) bool { return strings.EqualFold(c.Name, column) })
 }
 
 // name is what a column may be written behind: a table that has no alias gets one.
@@ -49,14 +50,14 @@ func (x *expander) leavesOf(f *frame) []leaf {
 }
 
 // tableColumns are the columns of one table by itself.
-func (x *expander) tableColumns(t tree.Node) ([]Column, bool) {
+func (x *expander) tableColumns(t tree.Node) ([]engine.Column, bool) {
 	q := tree.SelectFrom(t, tree.Star(""))
 	return x.describe(q, &frame{})
 }
 
 // describe gives the columns of a query in a frame. It is false for what does not bind: that is reported when the whole
 // is described.
-func (x *expander) describe(q tree.Node, f *frame) ([]Column, bool) {
+func (x *expander) describe(q tree.Node, f *frame) ([]engine.Column, bool) {
 	q = q.Clone()
 	x.fillCTEs(q, f.ctes)
 	for at := f.outer; ; at = at.outer {
