@@ -194,7 +194,7 @@ func (g *grouper) finalSelect() error {
 	q["group_expressions"], q["group_sets"], q["aggregate_handling"] = []any{}, []any{}, "STANDARD_HANDLING"
 	for _, m := range q.Nodes("modifiers") {
 		if m.Str("type") == "ORDER_MODIFIER" {
-			if err := g.finalOrder(m); err != nil {
+			if err := tree.NameOrder(m, len(g.items), g.orderExpr); err != nil {
 				return err
 			}
 		}
@@ -222,27 +222,7 @@ func (g *grouper) nameOf(item tree.Node, i int) (string, error) {
 	return g.duck.PrintExpr(original)
 }
 
-// finalOrder names what ORDER BY orders by: an output column by its position, anything else by its expression.
-func (g *grouper) finalOrder(m tree.Node) error {
-	var orders []any
-	for _, o := range m.Nodes("orders") {
-		e := o.Sub("expression")
-		if e.Class() == "STAR" {
-			orders = append(orders, tree.OrderByAll(o, len(g.items))...)
-			continue
-		}
-		if _, ok := e.Position(); !ok {
-			var err error
-			if o["expression"], err = g.orderExpr(e); err != nil {
-				return err
-			}
-		}
-		orders = append(orders, o)
-	}
-	m["orders"] = orders
-	return nil
-}
-
+// orderExpr is what ORDER BY orders by over results: an output column by its position, anything else by its expression.
 func (g *grouper) orderExpr(e tree.Node) (tree.Node, error) {
 	if e.Class() == "COLUMN_REF" && len(e.ColumnNames()) == 1 {
 		for i, item := range g.items {

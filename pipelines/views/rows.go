@@ -2,6 +2,7 @@ package views
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
@@ -44,7 +45,8 @@ func (p *planner) keepRows(q tree.Node, in []with) error {
 	core["modifiers"] = []any{}
 	for _, m := range tree.Nodes(modifiers) {
 		if m.Str("type") == "ORDER_MODIFIER" {
-			if err := p.orderRows(m, core, cols, g); err != nil {
+			err := tree.NameOrder(m, len(cols), func(e tree.Node) (tree.Node, error) { return p.rowOrder(e, core, cols, g) })
+			if err != nil {
 				return err
 			}
 		}
@@ -75,39 +77,21 @@ func (p *planner) newState() *column {
 	return &column{name: fmt.Sprintf("s%d", p.stated-1)}
 }
 
-// orderRows names what ORDER BY orders by: an output column, or one more column that the rows then have.
-func (p *planner) orderRows(m, core tree.Node, cols []Column, g *grouping) error {
-	var orders []any
-	for _, o := range m.Nodes("orders") {
-		e := o.Sub("expression")
-		if e.Class() == "STAR" {
-			orders = append(orders, tree.OrderByAll(o, len(cols))...)
-			continue
+// rowOrder is what ORDER BY orders by over kept rows: an output column by its position, anything else one more column that
+// the rows then have.
+func (p *planner) rowOrder(e, core tree.Node, cols []Column, g *grouping) (tree.Node, error) {
+	if names := e.ColumnNames(); e.Class() == "COLUMN_REF" && len(names) == 1 {
+		if at := slices.IndexFunc(cols, func(c Column) bool { return strings.EqualFold(names[0], c.Name) }); at >= 0 {
+			return tree.Int(at + 1), nil
 		}
-		if _, ok := e.Position(); !ok {
-			at := -1
-			for i, c := range cols {
-				if e.Class() == "COLUMN_REF" && len(e.ColumnNames()) == 1 && strings.EqualFold(e.ColumnNames()[0], c.Name) {
-					at = i
-					break
-				}
-			}
-			if at < 0 {
-				if core.Str("type") != "SELECT_NODE" {
-					return blocked("ORDER BY of what UNION does not select is computed over all rows")
-				}
-				s := p.newState()
-				core["select_list"] = append(core.List("select_list"), e.Clone().WithAlias(s.name))
-				g.states = append(g.states, s)
-				o["expression"] = tree.ColumnRef(s.name)
-			} else {
-				o["expression"] = tree.Int(at + 1)
-			}
-		}
-		orders = append(orders, o)
 	}
-	m["orders"] = orders
-	return nil
+	if core.Str("type") != "SELECT_NODE" {
+		return nil, blocked("ORDER BY of what UNION does not select is computed over all rows")
+	}
+	s := p.newState()
+	core["select_list"] = append(core.List("select_list"), e.Clone().WithAlias(s.name))
+	g.states = append(g.states, s)
+	return tree.ColumnRef(s.name), nil
 }
 
 // first is the ORDER BY and LIMIT that each part may apply by itself.

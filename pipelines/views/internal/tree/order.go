@@ -60,12 +60,28 @@ func Ascending(e Node) Node {
 	return Node{"type": "ORDER_DEFAULT", "null_order": "ORDER_DEFAULT", "expression": e}
 }
 
-// OrderByAll is ORDER BY ALL written out.
-func OrderByAll(o Node, columns int) (out []any) {
-	for i := range columns {
-		each := orderBy(i + 1)
-		each["type"], each["null_order"] = o["type"], o["null_order"]
-		out = append(out, each)
+// NameOrder replaces what an ORDER BY orders by, of a query with so many output columns: ORDER BY ALL is written out, a
+// position stays, and name gives what stands for any other expression. Errors are those of name.
+func NameOrder(m Node, columns int, name func(e Node) (Node, error)) error {
+	var orders []any
+	for _, o := range m.Nodes("orders") {
+		e := o.Sub("expression")
+		if e.Class() == "STAR" {
+			for i := range columns {
+				each := orderBy(i + 1)
+				each["type"], each["null_order"] = o["type"], o["null_order"]
+				orders = append(orders, each)
+			}
+			continue
+		}
+		if _, ok := e.Position(); !ok {
+			var err error
+			if o["expression"], err = name(e); err != nil {
+				return err
+			}
+		}
+		orders = append(orders, o)
 	}
-	return out
+	m["orders"] = orders
+	return nil
 }
