@@ -140,7 +140,7 @@ func (g *grouper) output(b *bag, text string, repeated bool) (tree.Node, error) 
 
 // plainly says whether an aggregate is a function of the values alone.
 func (g *grouper) plainly(name string) bool {
-	return g.duck.IsAggregate(name) && !aggregate.IsMacro(name) && !strings.HasPrefix(name, "approx_") && name != "reservoir_quantile"
+	return g.duck.IsAggregate(name) && !aggregate.IsMacro(name) && !strings.HasPrefix(name, "approx_")
 }
 
 // bagOf finds or makes the bag of an aggregate's arguments, and puts its columns in their place.
@@ -194,9 +194,8 @@ func (g *grouper) bagNamed(texts []string) (*bag, error) {
 			return b, nil
 		}
 	}
-	b := &bag{mark: mark, count: &column{name: fmt.Sprintf("s%d", g.stated), text: "count(*)"}}
-	b.count.merge = "CAST(sum(" + b.count.name + ") AS BIGINT)"
-	g.stated++
+	b := &bag{mark: mark, count: g.newState()}
+	b.count.text, b.count.merge = "count(*)", "CAST(sum("+b.count.name+") AS BIGINT)"
 	b.from = g.rowsOf()
 	for _, k := range g.keys {
 		if isSession(k) {

@@ -370,11 +370,11 @@ func (g *grouper) addState(partial, merge string) string {
 	if name, ok := g.states[partial]; ok {
 		return name
 	}
-	name := fmt.Sprintf("s%d", g.stated)
-	g.stated++
-	g.states[partial] = name
-	g.main.states = append(g.main.states, &column{name: name, text: partial, merge: strings.ReplaceAll(strings.ReplaceAll(merge, "%[1]s", name), "%s", name)})
-	return name
+	s := g.newState()
+	s.text, s.merge = partial, strings.ReplaceAll(strings.ReplaceAll(merge, "%[1]s", s.name), "%s", s.name)
+	g.states[partial] = s.name
+	g.main.states = append(g.main.states, s)
+	return s.name
 }
 
 func (g *grouper) typeOf(expr string) (string, error) { return typeWithin(g.duck, g.core, expr) }
