@@ -262,8 +262,8 @@ func (p *planner) finalSQL() (string, error) {
 		return "", err
 	}
 	text, err := p.duck.Print(root)
-	for i, sql := range p.places {
-		text = strings.ReplaceAll(text, placeName(i), "("+sql()+")")
+	for i, sql := range p.standIns {
+		text = strings.ReplaceAll(text, standInName(i), "("+sql()+")")
 	}
 	return text, err
 }

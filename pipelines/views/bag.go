@@ -47,7 +47,7 @@ func (g *grouper) bagged(a aggregate.Call, n tree.Node) (tree.Node, error) {
 	}
 	g.noteBag(n)
 	n = n.Clone()
-	if name == "mode" && g.byPlace(orders) {
+	if name == "mode" && byPlace(orders) {
 		return g.firstMode(n, orders)
 	}
 	b, err := g.bagOf(n)
@@ -78,30 +78,12 @@ func (g *grouper) counted(n tree.Node, b *bag) string {
 	return a.OverCounts(b.count.name)
 }
 
-// byPlace says whether an order is that of the records' place in the log, and then of the value itself.
-func (g *grouper) byPlace(orders []tree.Node) bool {
-	return len(orders) >= len(handed) && len(orders) <= len(handed)+1 && slices.ContainsFunc(recordNames, func(names [3]string) bool {
-		for i, name := range names {
-			at := orders[i].Sub("expression")
-			if at.Class() == "FUNCTION" {
-				at = at.List("children")[0].(tree.Node)
-			}
-			if cols := at.ColumnNames(); len(cols) != 2 || cols[1] != name {
-				return false
-			}
-		}
-		return true
-	})
-}
-
-var recordNames = [][3]string{{"_timestamp", "_partition", "_offset"}, [3]string(handed)}
-
 // firstMode is mode, where of values that occur equally often the one that was there first is it: the bag keeps the place
 // of the first.
 func (g *grouper) firstMode(n tree.Node, orders []tree.Node) (tree.Node, error) {
 	n["order_bys"] = tree.Node{"type": "ORDER_MODIFIER", "orders": []any{}}
 	var fields []string
-	for i := range handed {
+	for i := range placeColumns {
 		text, err := g.duck.PrintExpr(orders[i].Sub("expression"))
 		if err != nil {
 			return nil, err

@@ -119,19 +119,19 @@ func (g *grouper) groups() error {
 		}
 		return g.lastSession()
 	}
-	place := make([]int, len(listed))
+	keyOf := make([]int, len(listed))
 	for i, e := range listed {
 		if at, ok := e.Position(); ok && at >= 1 && at <= len(g.items) {
-			place[i] = g.addKey(g.items[at-1])
+			keyOf[i] = g.addKey(g.items[at-1])
 		} else {
-			place[i] = g.addKey(g.scope.unalias(e, g.aliases, false))
+			keyOf[i] = g.addKey(g.scope.unalias(e, g.aliases, false))
 		}
 	}
 	if sets := g.core.List("group_sets"); len(sets) > 1 {
 		for _, s := range sets {
 			set := []int{}
 			for _, i := range s.([]any) {
-				set = append(set, place[tree.Number(i)])
+				set = append(set, keyOf[tree.Number(i)])
 			}
 			g.sets = append(g.sets, set)
 		}
@@ -199,7 +199,7 @@ func (g *grouper) finalSelect() error {
 			}
 		}
 	}
-	q["from_table"] = g.place(g.source)
+	q["from_table"] = g.standIn(g.source)
 	if g.isRoot(q) {
 		g.top = g
 	}

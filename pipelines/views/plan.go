@@ -18,7 +18,7 @@ type planner struct {
 	*build
 	root      tree.Node // of the final plan
 	groupings []*grouping
-	places    []func() string // SQL of the results that stand in the final plan's FROM
+	standIns  []func() string // SQL of the results that stand in the final plan's FROM
 	top       *grouper        // of the root; nil: it groups no records itself
 
 	named, stated, outs int // keys, states and outputs of bags so far
@@ -74,12 +74,12 @@ func (p *planner) plan() error {
 
 func (p *planner) isRoot(q tree.Node) bool { return q.Address() == p.root.Address() }
 
-const placeMark = "__millrace_results_"
+const standInMark = "__millrace_results_"
 
-// place is a table in the final plan's FROM that stands for SQL which is not known yet.
-func (p *planner) place(sql func() string) tree.Node {
-	p.places = append(p.places, sql)
-	return tree.Table(placeName(len(p.places)-1), "merged")
+// standIn is a table in the final plan's FROM that stands for SQL which is not known yet.
+func (p *planner) standIn(sql func() string) tree.Node {
+	p.standIns = append(p.standIns, sql)
+	return tree.Table(standInName(len(p.standIns)-1), "merged")
 }
 
-func placeName(i int) string { return fmt.Sprintf("%s%d__", placeMark, i) }
+func standInName(i int) string { return fmt.Sprintf("%s%d__", standInMark, i) }

@@ -56,7 +56,7 @@ func (p *planner) keepRows(q tree.Node, in []with) error {
 	if g.kept.first, err = p.first(final, g); err != nil {
 		return err
 	}
-	final["from_table"] = p.place(func() string { return p.mergeOf(g) })
+	final["from_table"] = p.standIn(func() string { return p.mergeOf(g) })
 	if g.kept.first != "" {
 		p.note("LIMIT: no part keeps more rows than the answer may need")
 	} else {

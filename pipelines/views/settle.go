@@ -9,7 +9,6 @@ import (
 	"github.com/millrace/millrace/pipelines/views/internal/aggregate"
 	"github.com/millrace/millrace/pipelines/views/internal/engine"
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
-	"github.com/millrace/millrace/schemas"
 )
 
 // settler makes a query's answer one that does not hang on how rows are read or cut: it decides ties by the records' place
@@ -174,7 +173,7 @@ func (s *settler) handsOnAll(q tree.Node, in []with) bool {
 			}
 		}
 	}
-	return shown["_timestamp"] && shown["_partition"] && shown["_offset"]
+	return !slices.ContainsFunc(placeColumns, func(c string) bool { return !shown[c] })
 }
 
 // takesOrder says whether a SELECT has an aggregate whose answer hangs on the order of rows.
@@ -188,22 +187,6 @@ func (s *settler) takesOrder(sel tree.Node) bool {
 		})
 	}
 	return found && !s.moments
-}
-
-// recordOrder is the place of a topic's record in the log, as ascending integers.
-func recordOrder(alias string) []string {
-	a := schemas.QuoteIdent(alias)
-	return []string{"epoch_us(" + a + "._timestamp)", a + "._partition", a + "._offset"}
-}
-
-// handed are the names under which a subquery that is made to hands on the place of its rows' records.
-var handed = []string{"millrace_timestamp", "millrace_partition", "millrace_offset"}
-
-func handedOrder(alias string) (out []string) {
-	for _, c := range handed {
-		out = append(out, schemas.QuoteIdent(alias)+"."+c)
-	}
-	return out
 }
 
 // makeHandOn adds the place in the log to what a subquery in FROM selects, if its rows are a topic's records in no order
@@ -260,7 +243,7 @@ func (s *settler) addPlace(q tree.Node, in []with) bool {
 			return false
 		}
 	}
-	if len(order) != len(handed) {
+	if len(order) != len(placeColumns) {
 		return false
 	}
 	for i, o := range order {
@@ -268,7 +251,7 @@ func (s *settler) addPlace(q tree.Node, in []with) bool {
 		if err != nil {
 			return false
 		}
-		q["select_list"] = append(q.List("select_list"), e.WithAlias(handed[i]))
+		q["select_list"] = append(q.List("select_list"), e.WithAlias(handedOn(placeColumns[i])))
 	}
 	s.used = true
 	return true
@@ -333,7 +316,7 @@ func (s settling) settleCall(n tree.Node) (tree.Node, error) {
 			if err != nil {
 				return nil, err
 			}
-			by["orders"] = append(by.List("orders"), tree.Ascending(e))
+			by["orders"] = append(by.List("orders"), placeOrder(e))
 		}
 		s.used = true
 		byValue(n) // a join makes several rows of a record
