@@ -13,14 +13,14 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// partName is the column of State that tells the groupings of a view apart, if it has several.
+// partName is the column of State that tells the sections of a view apart, if it has several.
 const partName = "part"
 
 // rowsName is what a partial plan that reads the topic's rows more than once reads them from.
 const rowsName = "__millrace_rows__"
 
-// partialOf is the SELECT of a grouping's columns over the topic's rows in a table.
-func (p *planner) partialOf(g *grouping, source string, packed bool) (string, error) {
+// partialOf is the SELECT of a section's columns over the topic's rows in a table.
+func (p *planner) partialOf(g *section, source string, packed bool) (string, error) {
 	q := g.from.Clone()
 	tree.VisitTables(q, func(n tree.Node) {
 		if p.isTopic(n) {
@@ -65,7 +65,7 @@ func (p *planner) partialOf(g *grouping, source string, packed bool) (string, er
 	return p.duck.Print(q)
 }
 
-func (p *planner) partialRows(g *grouping, q tree.Node, packed bool) (string, error) {
+func (p *planner) partialRows(g *section, q tree.Node, packed bool) (string, error) {
 	text, err := p.duck.Print(q)
 	if err != nil {
 		return "", err
@@ -89,11 +89,11 @@ func (p *planner) partialRows(g *grouping, q tree.Node, packed bool) (string, er
 // typeStates asks DuckDB for the types of keys and states, and finds their carriers.
 func (p *planner) typeStates() error {
 	v := p.view
-	if len(p.groupings) > 1 {
+	if len(p.sections) > 1 {
 		v.State = []Column{{Name: partName, Type: "INTEGER"}}
 	}
 	var keys, states []Column
-	for _, g := range p.groupings {
+	for _, g := range p.sections {
 		text, err := p.partialOf(g, v.Topic, false)
 		if err != nil {
 			return err
@@ -135,10 +135,10 @@ func (p *planner) unbound(err error) blocked {
 	return blocked("its partial does not bind: " + message)
 }
 
-// unpacked is a grouping's State with carriers cast back, as a table in FROM.
-func (p *planner) unpacked(g *grouping) string {
+// unpacked is a section's rows with carriers cast back, as a table in FROM.
+func (p *planner) unpacked(g *section) string {
 	var cols []string
-	plain := len(p.groupings) == 1
+	plain := len(p.sections) == 1
 	for _, c := range g.columns() {
 		if c.plain == c.carrier {
 			cols = append(cols, c.name)
@@ -151,24 +151,24 @@ func (p *planner) unpacked(g *grouping) string {
 		return sourceMark
 	}
 	text := "(SELECT " + strings.Join(cols, ", ") + " FROM " + sourceMark
-	if len(p.groupings) > 1 {
-		text += fmt.Sprintf(" WHERE %s = %d", partName, slices.Index(p.groupings, g))
+	if len(p.sections) > 1 {
+		text += fmt.Sprintf(" WHERE %s = %d", partName, slices.Index(p.sections, g))
 	}
 	return text + ")"
 }
 
 // stretched is unpacked with the islands of sessions numbered.
-func (p *planner) stretched(g *grouping) string {
+func (p *planner) stretched(g *section) string {
 	if g.fuse != nil {
 		return g.fuse.islands(g, p.unpacked(g))
 	}
 	return p.unpacked(g)
 }
 
-// mergeOf folds a grouping's State rows, unpacked.
-func (p *planner) mergeOf(g *grouping) string { return p.fold(g, false) }
+// mergeOf folds a section's rows, unpacked.
+func (p *planner) mergeOf(g *section) string { return p.fold(g, false) }
 
-func (p *planner) fold(g *grouping, packed bool) string {
+func (p *planner) fold(g *section, packed bool) string {
 	var cols, by []string
 	for i, c := range g.columns() {
 		expr := c.merge
@@ -194,13 +194,13 @@ func (p *planner) fold(g *grouping, packed bool) string {
 	return "SELECT " + strings.Join(cols, ", ") + " FROM " + from + groupBy(by)
 }
 
-// together makes one SELECT of State of what each grouping gives.
-func (p *planner) together(of func(g *grouping) (string, error)) (string, error) {
-	if len(p.groupings) == 1 {
-		return of(p.groupings[0])
+// together makes one SELECT of State of what each section gives.
+func (p *planner) together(of func(g *section) (string, error)) (string, error) {
+	if len(p.sections) == 1 {
+		return of(p.sections[0])
 	}
 	var parts, cols []string
-	for i, g := range p.groupings {
+	for i, g := range p.sections {
 		text, err := of(g)
 		if err != nil {
 			return "", err
@@ -216,7 +216,7 @@ func (p *planner) together(of func(g *grouping) (string, error)) (string, error)
 // partialSQL reads the topic's rows once, whatever the view does with them.
 func (p *planner) partialSQL() (string, error) {
 	reads := 0
-	for _, g := range p.groupings {
+	for _, g := range p.sections {
 		tree.VisitTables(g.from, func(n tree.Node) {
 			if p.isTopic(n) {
 				reads++
@@ -227,7 +227,7 @@ func (p *planner) partialSQL() (string, error) {
 	if reads > 1 {
 		source = rowsName
 	}
-	text, err := p.together(func(g *grouping) (string, error) { return p.partialOf(g, source, true) })
+	text, err := p.together(func(g *section) (string, error) { return p.partialOf(g, source, true) })
 	if reads > 1 {
 		var cols []string
 		for _, c := range p.view.Wanted[p.view.Topic] {
@@ -248,7 +248,7 @@ func (p *planner) printPlans() error {
 	if plans.Partial, err = p.partialSQL(); err != nil {
 		return err
 	}
-	if plans.Merge, err = p.together(func(g *grouping) (string, error) { return p.fold(g, true), nil }); err != nil {
+	if plans.Merge, err = p.together(func(g *section) (string, error) { return p.fold(g, true), nil }); err != nil {
 		return err
 	}
 	plans.Final, err = p.finalSQL()
@@ -300,7 +300,7 @@ func (p *planner) check() error {
 }
 
 func (p *planner) fuses() bool {
-	return slices.ContainsFunc(p.groupings, func(g *grouping) bool { return g.fuse != nil })
+	return slices.ContainsFunc(p.sections, func(g *section) bool { return g.fuse != nil })
 }
 
 // castColumns gives an answer the types, and the names, that it should have.
@@ -331,15 +331,15 @@ func (p *planner) expect(plan, text string, want []Column) error {
 // keyColumns says which answer columns are group keys that travel as they are.
 func (p *planner) keyColumns() {
 	windowed := firstWindow(p.root["select_list"]) != nil || firstWindow(p.root["qualify"]) != nil || firstWindow(p.root["modifiers"]) != nil
-	if p.top == nil || windowed || p.top.sets != nil || len(p.groupings) > 1 || slices.ContainsFunc(p.root.Nodes("modifiers"), func(m tree.Node) bool { return strings.HasPrefix(m.Str("type"), "LIMIT") }) {
+	if p.top == nil || windowed || p.top.sets != nil || len(p.sections) > 1 || slices.ContainsFunc(p.root.Nodes("modifiers"), func(m tree.Node) bool { return strings.HasPrefix(m.Str("type"), "LIMIT") }) {
 		return
 	}
 	for i, item := range p.top.items {
 		k, ok := p.top.index[p.top.scope.key(item, nil)]
-		if !ok || k >= len(p.groupings[0].keys) {
+		if !ok || k >= len(p.sections[0].keys) {
 			continue
 		}
-		if c := p.groupings[0].keys[k]; c.plain == c.carrier && c.plain == p.view.Columns[i].Type {
+		if c := p.sections[0].keys[k]; c.plain == c.carrier && c.plain == p.view.Columns[i].Type {
 			p.view.KeyColumns[p.view.Columns[i].Name] = c.name
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // often it occurs. It holds the rows of a group whose arguments are NULL or that a FILTER leaves out, too, so that the
 // aggregate over the bag is the aggregate over the rows, whatever it makes of them.
 type bag struct {
-	grouping
+	section
 	mark    string // of the arguments
 	outputs []output
 	count   *column
@@ -199,7 +199,7 @@ func (g *grouper) bagNamed(texts []string) (*bag, error) {
 
 // rows is the bag's rows: once each tuple, or as often as it occurred.
 func (b *bag) rows(p *planner, repeated bool) string {
-	text := p.mergeOf(&b.grouping)
+	text := p.mergeOf(&b.section)
 	if !repeated {
 		return "(SELECT * FROM (" + text + ") WHERE " + b.count.name + " > 0)" // over no row, a bag without keys holds nothing
 	}

@@ -7,7 +7,7 @@
 //	internal/tree, internal/engine  what everything is said in: the tree, and the DuckDB that parses, prints and describes it
 //	internal/expand                 what stands for other SQL is put in: macros, other views, stars, PIVOT
 //	refuse, settle                  what has no lasting answer is refused; what SQL leaves open is fixed
-//	split, grouping, bag, rows      the tree is cut where it goes from records to groups, and each cut gets its State
+//	split, group, bag, rows         the tree is cut where it goes from records to groups, and each cut gets its State
 //	internal/aggregate              what State holds of an aggregate, and how it merges
 //	assemble, results               the plans are printed and bound
 //
@@ -37,7 +37,7 @@
 //
 // # State
 //
-// A view has one State for each place where it is cut; with several, the column part tells their rows apart.
+// State has a section for each place where the view is cut; with several, the column part tells their rows apart.
 //
 //	groups    keys and states of a GROUP BY; ROLLUP, CUBE and GROUPING SETS keep the groups by all their keys
 //	bag       keys, then the arguments of aggregates that need their values, and how often the tuple occurred: DISTINCT, median, mode, list ...

@@ -16,10 +16,10 @@ func (b blocked) Error() string { return string(b) }
 // planner makes the plans of a view that is answered from partials.
 type planner struct {
 	*build
-	root      tree.Node // of the final plan
-	groupings []*grouping
-	standIns  []func() string // SQL of the results that stand in the final plan's FROM
-	top       *grouper        // of the root; nil: it groups no records itself
+	root     tree.Node // of the final plan
+	sections []*section
+	standIns []func() string // SQL of the results that stand in the final plan's FROM
+	top      *grouper        // of the root; nil: it groups no records itself
 
 	named, stated, outs int // keys, states and outputs of bags so far
 }

@@ -30,7 +30,7 @@ func groupBy(columns []string) string {
 }
 
 // head is the keys and levels in the SELECT list of a part of the results, and what it is grouped by.
-func (g *grouper) head(of *grouping) (selected, by []string) {
+func (g *grouper) head(of *section) (selected, by []string) {
 	for i := range g.keys {
 		if g.fused() && i == len(g.keys)-1 {
 			if of.fuse != nil {
@@ -77,7 +77,7 @@ func (g *grouper) source() string {
 	}
 	for _, b := range g.bags {
 		for _, repeated := range []bool{false, true} {
-			selected, by := g.head(&b.grouping)
+			selected, by := g.head(&b.section)
 			some := false
 			for _, o := range b.outputs {
 				if o.repeated == repeated {

@@ -15,7 +15,7 @@ type keptRows struct {
 }
 
 // keepRows turns a query of kind records into one over State that holds its rows.
-func (p *planner) keepRows(q tree.Node, in []with) error {
+func (p *planner) keepRows(q tree.Node, in []cte) error {
 	core := standing(q, in)
 	text, err := p.duck.Print(core.Clone())
 	if err != nil {
@@ -25,7 +25,7 @@ func (p *planner) keepRows(q tree.Node, in []with) error {
 	if err != nil {
 		return p.unbound(err)
 	}
-	g := &grouping{from: core, kept: &keptRows{}}
+	g := &section{from: core, kept: &keptRows{}}
 	for range cols {
 		g.states = append(g.states, p.newState())
 	}
@@ -62,7 +62,7 @@ func (p *planner) keepRows(q tree.Node, in []with) error {
 	} else {
 		p.note("it does not group: its rows are kept as they are")
 	}
-	p.groupings = append(p.groupings, g)
+	p.sections = append(p.sections, g)
 	for k := range q {
 		delete(q, k)
 	}
@@ -72,14 +72,9 @@ func (p *planner) keepRows(q tree.Node, in []with) error {
 	return nil
 }
 
-func (p *planner) newState() *column {
-	p.stated++
-	return &column{name: fmt.Sprintf("s%d", p.stated-1)}
-}
-
 // rowOrder is what ORDER BY orders by over kept rows: an output column by its position, anything else one more column that
 // the rows then have.
-func (p *planner) rowOrder(e, core tree.Node, cols []Column, g *grouping) (tree.Node, error) {
+func (p *planner) rowOrder(e, core tree.Node, cols []Column, g *section) (tree.Node, error) {
 	if names := e.ColumnNames(); e.Class() == "COLUMN_REF" && len(names) == 1 {
 		if at := slices.IndexFunc(cols, func(c Column) bool { return strings.EqualFold(names[0], c.Name) }); at >= 0 {
 			return tree.Int(at + 1), nil
@@ -95,7 +90,7 @@ func (p *planner) rowOrder(e, core tree.Node, cols []Column, g *grouping) (tree.
 }
 
 // first is the ORDER BY and LIMIT that each part may apply by itself.
-func (p *planner) first(final tree.Node, g *grouping) (string, error) {
+func (p *planner) first(final tree.Node, g *section) (string, error) {
 	limit, found := int64(0), false
 	only := tree.Node{"type": "ORDER_MODIFIER", "orders": []any{}}
 	for _, m := range final.Nodes("modifiers") {

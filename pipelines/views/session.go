@@ -8,7 +8,7 @@ import (
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
-// session is the State of a grouping by session: of each stretch of records no further apart than the gap, the first and
+// session is the State of groups by session: of each stretch of records no further apart than the gap, the first and
 // the last time. Stretches that a part cut, or that a late record joins, become one when parts are merged.
 type session struct {
 	start, stop *column
@@ -76,7 +76,7 @@ func (g *grouper) fuse() error {
 }
 
 // islands numbers the stretches that belong together, within each group, as the column island.
-func (s *session) islands(g *grouping, from string) string {
+func (s *session) islands(g *section, from string) string {
 	by := s.start.name + " IS NULL"
 	for _, k := range g.keys {
 		by += ", " + k.name

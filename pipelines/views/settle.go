@@ -24,7 +24,7 @@ type settler struct {
 }
 
 // settleQuery is of a query and all within it; in are the common table expressions in scope.
-func (s *settler) settleQuery(v any, in []with) error {
+func (s *settler) settleQuery(v any, in []cte) error {
 	n, ok := v.(tree.Node)
 	if !ok || !n.IsQuery() {
 		var failed error
@@ -41,7 +41,7 @@ func (s *settler) settleQuery(v any, in []with) error {
 		if err := s.settleQuery(entry["value"], in); err != nil {
 			return err
 		}
-		in = append(in, with{name: strings.ToLower(entry.Str("key")), entry: entry})
+		in = append(in, cte{name: strings.ToLower(entry.Str("key")), entry: entry})
 	}
 	for _, k := range tree.SortedKeys(n) {
 		if k != "cte_map" {
@@ -56,7 +56,7 @@ func (s *settler) settleQuery(v any, in []with) error {
 	return nil
 }
 
-func (s *settler) settleSelect(sel tree.Node, in []with) error {
+func (s *settler) settleSelect(sel tree.Node, in []cte) error {
 	sc := settling{settler: s, sel: sel, in: in}
 	nameSubqueries(sel)
 	takes := s.takesOrder(sel)
@@ -114,14 +114,14 @@ func nameSubqueries(sel tree.Node) {
 
 // handsOn says whether the rows of a table in FROM are a topic's records, with their place in the log among its columns, in
 // no order but that.
-func (s *settler) handsOn(t tree.Node, in []with) bool {
+func (s *settler) handsOn(t tree.Node, in []cte) bool {
 	if len(t.List("column_name_alias")) > 0 {
 		return false
 	}
 	var q tree.Node
 	switch t.Str("type") {
 	case "BASE_TABLE":
-		w, ok := scopeOf(in, t)
+		w, ok := cteOf(in, t)
 		if !ok {
 			return s.isTopic(t)
 		}
@@ -130,16 +130,16 @@ func (s *settler) handsOn(t tree.Node, in []with) bool {
 			return false
 		}
 		q = value.Sub("query").Sub("node")
-		in = in[:slices.IndexFunc(in, func(o with) bool { return o.entry.Address() == w.entry.Address() })]
+		in = in[:slices.IndexFunc(in, func(o cte) bool { return o.entry.Address() == w.entry.Address() })]
 	case "SUBQUERY":
 		q = t.Sub("subquery").Sub("node")
 	}
 	return q != nil && s.handsOnAll(q, in)
 }
 
-func (s *settler) handsOnAll(q tree.Node, in []with) bool {
+func (s *settler) handsOnAll(q tree.Node, in []cte) bool {
 	for _, entry := range q.Sub("cte_map").Nodes("map") {
-		in = append(slices.Clip(in), with{name: strings.ToLower(entry.Str("key")), entry: entry})
+		in = append(slices.Clip(in), cte{name: strings.ToLower(entry.Str("key")), entry: entry})
 	}
 	if len(q.List("modifiers")) > 0 {
 		return false
@@ -191,7 +191,7 @@ func (s *settler) takesOrder(sel tree.Node) bool {
 
 // makeHandOn adds the place in the log to what a subquery in FROM selects, if its rows are a topic's records in no order
 // and nobody would see that it selects more.
-func (s *settler) makeHandOn(t, sel tree.Node, in []with) bool {
+func (s *settler) makeHandOn(t, sel tree.Node, in []cte) bool {
 	for _, item := range sel.Nodes("select_list") {
 		if item.Class() == "STAR" {
 			return false
@@ -200,17 +200,17 @@ func (s *settler) makeHandOn(t, sel tree.Node, in []with) bool {
 	if t.Str("type") == "SUBQUERY" {
 		return s.addPlace(t.Sub("subquery").Sub("node"), in)
 	}
-	w, ok := scopeOf(in, t)
+	w, ok := cteOf(in, t)
 	if t.Str("type") != "BASE_TABLE" || !ok || len(w.entry.Sub("value").List("aliases")) > 0 {
 		return false
 	}
 	// another reader of the common table expression might see more columns: this one gets its own copy
 	q := w.entry.Sub("value").Sub("query").Sub("node").Clone()
-	before := in[:slices.IndexFunc(in, func(o with) bool { return o.entry.Address() == w.entry.Address() })]
+	before := in[:slices.IndexFunc(in, func(o cte) bool { return o.entry.Address() == w.entry.Address() })]
 	same := true // names mean there what they mean here
 	tree.VisitTables(q, func(t tree.Node) {
-		here, _ := scopeOf(in, t)
-		there, _ := scopeOf(before, t)
+		here, _ := cteOf(in, t)
+		there, _ := cteOf(before, t)
 		same = same && here.entry.Address() == there.entry.Address()
 	})
 	if !same || !s.addPlace(q, before) {
@@ -224,7 +224,7 @@ func (s *settler) makeHandOn(t, sel tree.Node, in []with) bool {
 	return true
 }
 
-func (s *settler) addPlace(q tree.Node, in []with) bool {
+func (s *settler) addPlace(q tree.Node, in []cte) bool {
 	if q.Str("type") != "SELECT_NODE" || len(q.Sub("cte_map").List("map"))+len(q.List("modifiers"))+len(q.List("group_expressions")) > 0 ||
 		q.Str("aggregate_handling") == "FORCE_AGGREGATES" || q["having"] != nil || q["qualify"] != nil {
 		return false
@@ -261,7 +261,7 @@ func (s *settler) addPlace(q tree.Node, in []with) bool {
 type settling struct {
 	*settler
 	sel   tree.Node
-	in    []with
+	in    []cte
 	order []string // the place of the rows' records; empty: not to be had
 }
 

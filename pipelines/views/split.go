@@ -18,29 +18,29 @@ const (
 )
 
 // with is a common table expression in scope.
-type with struct {
+type cte struct {
 	name  string // lower case
 	kind  kind
 	entry tree.Node // key and value
 }
 
 // scopeOf finds what a table's name means among the common table expressions, innermost last.
-func scopeOf(in []with, n tree.Node) (with, bool) {
+func cteOf(in []cte, n tree.Node) (cte, bool) {
 	if n.Str("schema_name") != "" || n.Str("catalog_name") != "" {
-		return with{}, false
+		return cte{}, false
 	}
 	for _, w := range slices.Backward(in) {
 		if w.name == strings.ToLower(n.Str("table_name")) {
 			return w, true
 		}
 	}
-	return with{}, false
+	return cte{}, false
 }
 
 // split goes through a query from the inside out. A SELECT that groups the topic's records, or puts them in order and
 // keeps the first, becomes one over State; whatever stands around it stays, over results. A query of kind records is left
 // as it is, for whoever reads it.
-func (p *planner) split(q tree.Node, in []with) (kind, error) {
+func (p *planner) split(q tree.Node, in []cte) (kind, error) {
 	t := q.Str("type")
 	if t != "SELECT_NODE" && t != "SET_OPERATION_NODE" {
 		if p.reads(q, in) {
@@ -51,8 +51,8 @@ func (p *planner) split(q tree.Node, in []with) (kind, error) {
 	outer := len(in)
 	in = slices.Clip(in)
 	for _, entry := range q.Sub("cte_map").Nodes("map") {
-		w := with{name: strings.ToLower(entry.Str("key")), entry: entry}
-		if slices.ContainsFunc(in, func(o with) bool { return o.name == w.name }) && p.reads(q, in) {
+		w := cte{name: strings.ToLower(entry.Str("key")), entry: entry}
+		if slices.ContainsFunc(in, func(o cte) bool { return o.name == w.name }) && p.reads(q, in) {
 			return 0, blocked("two WITH are named " + w.name + "; give one of them another name")
 		}
 		var err error
@@ -75,7 +75,7 @@ func (p *planner) split(q tree.Node, in []with) (kind, error) {
 	return k, nil
 }
 
-func (p *planner) splitBody(q tree.Node, in []with) (kind, error) {
+func (p *planner) splitBody(q tree.Node, in []cte) (kind, error) {
 	if q.Str("type") == "SET_OPERATION_NODE" {
 		return p.splitSides(q, in)
 	}
@@ -112,7 +112,7 @@ func takesOrder(v any) (name string) {
 }
 
 // splitSides is UNION, INTERSECT and EXCEPT.
-func (p *planner) splitSides(q tree.Node, in []with) (kind, error) {
+func (p *planner) splitSides(q tree.Node, in []cte) (kind, error) {
 	sides := []tree.Node{q.Sub("left"), q.Sub("right")}
 	kinds := make([]kind, len(sides))
 	for i, side := range sides {
@@ -140,7 +140,7 @@ func (p *planner) unionAll(q tree.Node) bool {
 }
 
 // splitExpr is of every subquery in expressions that do not look at records.
-func (p *planner) splitExpr(v any, in []with) (most kind, err error) {
+func (p *planner) splitExpr(v any, in []cte) (most kind, err error) {
 	tree.Walk(v, func(n tree.Node) bool {
 		if err != nil {
 			return false
@@ -159,10 +159,10 @@ func (p *planner) splitExpr(v any, in []with) (most kind, err error) {
 }
 
 // splitFrom is of a FROM clause, or a part of one.
-func (p *planner) splitFrom(n tree.Node, in []with) (kind, error) {
+func (p *planner) splitFrom(n tree.Node, in []cte) (kind, error) {
 	switch n.Str("type") {
 	case "BASE_TABLE":
-		if w, ok := scopeOf(in, n); ok {
+		if w, ok := cteOf(in, n); ok {
 			return w.kind, nil
 		}
 		if p.isTopic(n) {
@@ -180,7 +180,7 @@ func (p *planner) splitFrom(n tree.Node, in []with) (kind, error) {
 	return reference, nil
 }
 
-func (p *planner) splitJoin(n tree.Node, in []with) (kind, error) {
+func (p *planner) splitJoin(n tree.Node, in []cte) (kind, error) {
 	left, err := p.splitFrom(n.Sub("left"), in)
 	if err != nil {
 		return 0, err
@@ -233,10 +233,10 @@ func (p *planner) compares() blocked {
 }
 
 // reads says whether a tree takes anything from the topic.
-func (p *planner) reads(v any, in []with) bool {
+func (p *planner) reads(v any, in []cte) bool {
 	found := false
 	tree.VisitTables(v, func(n tree.Node) {
-		if w, ok := scopeOf(in, n); ok {
+		if w, ok := cteOf(in, n); ok {
 			found = found || w.kind != reference
 		} else {
 			found = found || p.isTopic(n)
@@ -250,7 +250,7 @@ func (p *planner) isTopic(n tree.Node) bool {
 }
 
 // overRecords is of a SELECT from records.
-func (p *planner) overRecords(q tree.Node, in []with) (kind, error) {
+func (p *planner) overRecords(q tree.Node, in []cte) (kind, error) {
 	for _, clause := range []string{"where_clause", "group_expressions"} {
 		if p.reads(q[clause], in) {
 			return 0, p.compares()
@@ -302,7 +302,7 @@ func firstWindow(v any) (found tree.Node) {
 
 // standing is a query with every common table expression it may read written before it, so that it means the same by
 // itself.
-func standing(q tree.Node, in []with) tree.Node {
+func standing(q tree.Node, in []cte) tree.Node {
 	out := q.Clone()
 	var all []any
 	for _, w := range in {

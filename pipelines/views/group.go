@@ -8,41 +8,10 @@ import (
 	"github.com/millrace/millrace/pipelines/views/internal/tree"
 )
 
-// grouping is a part of State: what one GROUP BY over the topic's records comes to, or the rows of a SELECT as they are.
-type grouping struct {
-	from   tree.Node // a SELECT whose FROM, WHERE and WITH give the rows; of kept rows the SELECT itself
-	keys   []*column
-	states []*column
-	kept   *keptRows
-	fuse   *session
-}
-
-// column is a column of State.
-type column struct {
-	name           string
-	text           string // how it is computed over the topic's rows
-	merge          string // how it is computed over State; a key has none
-	plain, carrier string // its type in the plans and the type it travels as
-}
-
-func (c *column) packed(expr string) string {
-	if c.plain == c.carrier {
-		return expr
-	}
-	return "CAST(" + expr + " AS " + c.carrier + ")"
-}
-
-func (g *grouping) columns() []*column { return slices.Concat(g.keys, g.states) }
-
-func (p *planner) newKey(text string) *column {
-	p.named++
-	return &column{name: fmt.Sprintf("k%d", p.named-1), text: text}
-}
-
 // grouper makes the plans of one SELECT that groups records.
 type grouper struct {
 	*planner
-	in      []with
+	in      []cte
 	query   tree.Node // becomes the SELECT over results
 	core    tree.Node // as it was, by itself
 	scope   *scope
@@ -51,16 +20,16 @@ type grouper struct {
 	keys    []tree.Node
 	index   map[string]int // of keys
 	sets    [][]int        // indexes of keys, for GROUPING SETS and the like
-	main    *grouping
+	main    *section
 	states  map[string]string // partial -> name
 	bags    []*bag
 	levels  []string // GROUPING(...) calls over key0, key1, ...
 }
 
 // group turns a SELECT that groups records into one over results.
-func (p *planner) group(q tree.Node, in []with) error {
+func (p *planner) group(q tree.Node, in []cte) error {
 	g := &grouper{planner: p, in: in, query: q, core: standing(q, in), aliases: map[string]tree.Node{}, index: map[string]int{}, states: map[string]string{}}
-	g.main = &grouping{}
+	g.main = &section{}
 	var err error
 	if g.scope, err = newScope(p.duck, g.core); err != nil {
 		return err
@@ -311,7 +280,7 @@ func (g *grouper) subquery(n tree.Node) error {
 func (g *grouper) readsResults(q tree.Node) bool {
 	found := false
 	tree.VisitTables(q, func(n tree.Node) {
-		w, ok := scopeOf(g.in, n)
+		w, ok := cteOf(g.in, n)
 		found = found || ok && w.kind == results
 	})
 	return found
@@ -395,12 +364,12 @@ func (g *grouper) finish() error {
 			}
 			g.main.keys = append(g.main.keys, g.newKey(text))
 		}
-		g.groupings = append(g.groupings, g.main)
+		g.sections = append(g.sections, g.main)
 	} else {
 		g.main = nil
 	}
 	for _, b := range g.bags {
-		g.groupings = append(g.groupings, &b.grouping)
+		g.sections = append(g.sections, &b.section)
 	}
 	if g.sets != nil {
 		g.note("grouping sets: the groups by all their columns are kept, and put together when the view is asked for")
