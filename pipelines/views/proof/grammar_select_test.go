@@ -83,7 +83,9 @@ func (w *writer) call(r rows) column {
 		draw func() column
 	}{
 		{"$any", func() column { return w.column(r) }},
-		{"$val", func() column { return w.column(r, "text", "int", "big", "dec", "double", "bool", "time", "date", "list", "json") }},
+		{"$val", func() column {
+			return w.column(r, "text", "int", "big", "dec", "double", "bool", "time", "date", "list", "json")
+		}},
 		{"$more", func() column { return w.column(r) }},
 		{"$num", func() column { return w.column(r, "int", "double", "dec", "big") }},
 		{"$int", func() column { return w.column(r, "int") }},

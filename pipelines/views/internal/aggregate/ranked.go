@@ -39,5 +39,5 @@ func (a Call) SettleRanked(order []string) string {
 	}
 	fields = append(fields, "'x': "+a.Args[0])
 	where := a.Where("("+a.Args[1]+") IS NOT NULL", "("+a.Args[0]+") IS NOT NULL")
-	return "list_transform(" + strings.TrimPrefix(a.Name, "arg_") + "({" + strings.Join(fields, ", ") + "}, " + a.Args[2] + ")" + where + ", lambda ranked: ranked.x)"
+	return "list_transform(" + strings.TrimPrefix(a.Name, "arg_") + "({" + strings.Join(fields, ", ") + "}, " + a.Args[2] + ")" + where + ", lambda ranked: struct_extract(ranked, 'x'))" // HAVING does not know ranked.x
 }
