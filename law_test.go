@@ -101,14 +101,19 @@ func TestTheLaw(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems[0])
 	}
+	useS3(t)
 	var used serving.Layers
 	folded, found := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		l := &law{T: t, ctx: context.Background()}
+		l, at := &law{T: t, ctx: context.Background()}, ""
 		dir, err := os.MkdirTemp("", "millrace-law-")
 		l.must(err)
 		t.Cleanup(func() { os.RemoveAll(dir) })
+		if rapid.IntRange(0, 3).Draw(t, "store") == 0 {
+			at = newS3(l.must, t.Cleanup)
+		}
 		l.mill = newMill(l.must, t.Cleanup, dir, rapid.Int32Range(1, 4).Draw(t, "partitions"), topic, lawReference)
+		l.mill.at = at
 		l.open()
 		steps := map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "slices": l.slices, "tidy": func() { l.must(l.mill.tidy(l.ctx)) }, "noise": l.noise, "cycle": l.cycleOnce, "cycles": l.cycles, "cycle of few views": l.cycleOfFew, "history": l.history, "killed cycle": l.killedCycle,
 			"two cycles": l.twoCycles, "restart": l.open, "drop": l.drop, "grow": l.grow, "made again": l.remake}

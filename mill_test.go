@@ -2,6 +2,7 @@ package millrace_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -65,6 +66,7 @@ type mill struct {
 	cycle    *batch.Input
 	used     serving.Layers // what the answers that were checked were made of, added up
 	found    int            // rows that were asked for by their key
+	at       string         // the store, if it is not a folder of dir
 	fetch    int            // bytes of one read from the log; 0 is the log's default
 }
 
@@ -116,7 +118,7 @@ func (m *mill) open(sql map[string]string, fetch int) (err error) {
 	if m.log, err = kafkalog.Open(kafkalog.Config{Brokers: m.brokers}); err != nil {
 		return err
 	}
-	if m.store, err = store.Open(filepath.Join(m.dir, "data")); err != nil {
+	if m.store, err = store.Open(cmp.Or(m.at, filepath.Join(m.dir, "data"))); err != nil {
 		return err
 	}
 	empty, err := store.Open(filepath.Join(m.dir, "empty"))

@@ -2,13 +2,11 @@ package batch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/millrace/millrace/pipelines/dataset"
-	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas/manifest"
 )
 
@@ -119,14 +117,7 @@ func (in *Input) removeFolder(ctx context.Context, folder string, now time.Time,
 	}
 	empty = true
 	for _, f := range files {
-		at, err := in.modified(ctx, f.Name)
-		if errors.Is(err, store.ErrNotExist) { // another process collects too
-			continue
-		}
-		if err != nil {
-			return false, err
-		}
-		if now.Sub(at) < in.Keep {
+		if now.Sub(f.Modified) < in.Keep {
 			empty = false
 			continue
 		}

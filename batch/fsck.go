@@ -130,7 +130,7 @@ func (in *Input) checkPartial(ctx context.Context, i *inspection, p manifest.Par
 		return fmt.Errorf("%s%s: %w", i.root, p.Path, err)
 	}
 	for _, part := range parts {
-		if _, err := in.Store.Local(ctx, i.root+part.Path); part.Path == "" || errors.Is(err, store.ErrNotExist) {
+		if _, err := in.Store.Stat(ctx, i.root+part.Path); part.Path == "" || errors.Is(err, store.ErrNotExist) {
 			continue
 		}
 		i.parts = append(i.parts, part)

@@ -219,9 +219,9 @@ func (in *Input) there(ctx context.Context, p *Plan, r result) error {
 		if path == "" {
 			continue
 		}
-		if _, err := in.Store.Local(ctx, p.Root+path); errors.Is(err, store.ErrNotExist) {
+		if _, err := in.Store.Stat(ctx, p.Root+path); errors.Is(err, store.ErrNotExist) {
 			return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("a worker has stored %s, and here it is not in the store %s", p.Root+path, in.Store.URL()),
-				Hint: "store: must be a folder that every machine of the engine shares; nothing was committed"}
+				Hint: "store: must be a folder that every machine of the engine shares, or an object store; nothing was committed"}
 		} else if err != nil {
 			return err
 		}

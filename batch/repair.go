@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -257,15 +256,11 @@ func (in *Input) removeOrphans(ctx context.Context, i *inspection, now time.Time
 	for _, name := range i.Orphans {
 		remove := false
 		if i.dead(strings.TrimPrefix(name, i.root)) {
-			path, err := in.Store.Local(ctx, name)
+			info, err := in.Store.Stat(ctx, name)
 			if err != nil {
 				return err
 			}
-			info, err := os.Stat(path)
-			if err != nil {
-				return err
-			}
-			remove = now.Sub(info.ModTime()) > orphanAge
+			remove = now.Sub(info.Modified) > orphanAge
 		}
 		if !remove {
 			kept = append(kept, name)

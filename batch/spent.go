@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -25,11 +24,11 @@ func (in *Input) spend(ctx context.Context, root string, m *manifest.Manifest, n
 		if p.Tier == 0 || p.Path == "" || p.Spent || !has[p.Definition] {
 			continue
 		}
-		at, err := in.modified(ctx, root+p.Path)
+		info, err := in.Store.Stat(ctx, root+p.Path)
 		if errors.Is(err, store.ErrNotExist) { // fsck says so
 			continue
 		}
-		if err == nil && now.Sub(at) >= in.Keep {
+		if err == nil && now.Sub(info.Modified) >= in.Keep {
 			if err = in.spendParts(ctx, root, m, p, out); err == nil {
 				done = append(done, p)
 			}
@@ -55,7 +54,7 @@ func (in *Input) spendParts(ctx context.Context, root string, m *manifest.Manife
 		if p.Path == "" {
 			continue
 		}
-		if _, err := in.Store.Local(ctx, root+p.Path); errors.Is(err, store.ErrNotExist) {
+		if _, err := in.Store.Stat(ctx, root+p.Path); errors.Is(err, store.ErrNotExist) {
 			continue
 		}
 		if p.Tier > 0 && !p.Spent {
@@ -92,20 +91,4 @@ func markSpent(m *manifest.Manifest, done []manifest.Partial) (changed bool) {
 		}
 	}
 	return changed
-}
-
-// modified is when a file was last written. Errors: store.ErrNotExist.
-func (in *Input) modified(ctx context.Context, name string) (time.Time, error) {
-	path, err := in.Store.Local(ctx, name)
-	if err != nil {
-		return time.Time{}, err
-	}
-	info, err := os.Stat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return time.Time{}, store.ErrNotExist
-	}
-	if err != nil {
-		return time.Time{}, &schemas.Problem{Kind: schemas.Environment, Message: "look at " + name, Err: err, Hint: "check the store's folder"}
-	}
-	return info.ModTime(), nil
 }

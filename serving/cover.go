@@ -86,7 +86,7 @@ func (q *question) partsOf(ctx context.Context, p *pinned, folded manifest.Parti
 	}
 	for _, part := range all {
 		if part.Path != "" {
-			if _, err := q.server.store.Local(ctx, p.root+part.Path); errors.Is(err, store.ErrNotExist) {
+			if _, err := q.server.store.Stat(ctx, p.root+part.Path); errors.Is(err, store.ErrNotExist) {
 				continue
 			} else if err != nil {
 				return nil, err

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/ingest/broker"
+	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/project"
@@ -66,7 +67,7 @@ func runDoctor(ctx context.Context, a *app) error {
 	findings = append(findings, engineFinding())
 	findings = append(findings, brokerFindings(ctx, p)...)
 	findings = append(findings, runnerFindings(ctx, p)...)
-	findings = append(findings, storeFinding(p), clockFinding(p), diskFinding("disk", p.Dir))
+	findings = append(findings, storeFinding(ctx, p), clockFinding(p), diskFinding("disk", p.Dir))
 
 	if a.json {
 		if err := a.printJSON(map[string]any{"checks": findings}); err != nil {
@@ -142,11 +143,24 @@ func brokerFindings(ctx context.Context, p *project.Project) []finding {
 	return clusterFindings(ctx, p)
 }
 
-func storeFinding(p *project.Project) finding {
-	if err := writable(p.Config.Store); err != nil {
+func storeFinding(ctx context.Context, p *project.Project) finding {
+	if err := tryStore(ctx, p); err != nil {
 		return sick("store", err)
 	}
 	return well("store", "%s can be written", p.Config.Store)
+}
+
+func tryStore(ctx context.Context, p *project.Project) error {
+	if !store.IsBucket(p.Config.Store) {
+		return writable(p.Config.Store)
+	}
+	s, err := store.Open(p.Config.Store)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	return s.Check(ctx)
 }
 
 // writable tries a folder, or the nearest one above it that exists, by writing a file.

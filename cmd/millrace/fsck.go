@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/batch"
+	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/schemas"
 )
@@ -45,6 +46,7 @@ func runFsck(ctx context.Context, a *app, repair bool) error {
 		return err
 	}
 	defer e.Close()
+	e.store = store.Anew(e.store, e.scratch)
 	out := struct {
 		Topics     []*batch.Findings `json:"topics"`
 		References keptReferences    `json:"references"`

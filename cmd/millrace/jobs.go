@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/batch/jobs"
+	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/project"
 )
@@ -51,9 +52,9 @@ func (a *app) runner(p *project.Project, answerer jobs.Answerer) *jobs.Runner {
 }
 
 // jobsFolder is where the history of jobs lies: beside what all processes of a cluster share, so that a job that several
-// are to run is run by one of them.
+// are to run is run by one of them. An object store has no locks: there it lies on this machine.
 func jobsFolder(p *project.Project) string {
-	if p.Config.Embedded() {
+	if p.Config.Embedded() || store.IsBucket(p.Config.Store) {
 		return p.Private("jobs")
 	}
 	return filepath.Join(strings.TrimPrefix(p.Config.Store, "file://"), "jobs")

@@ -49,7 +49,7 @@ func following(ctx context.Context, s store.Store, root string, m *manifest.Mani
 	if m == nil {
 		return nil
 	}
-	if _, err := s.Local(ctx, root+manifest.Name(m.Sequence)); err != nil {
+	if _, err := s.Stat(ctx, root+manifest.Name(m.Sequence)); err != nil {
 		return nil
 	}
 	for {

@@ -90,7 +90,7 @@ func (f *folder) List(_ context.Context, prefix string) ([]Info, error) {
 		}
 		info, err := d.Info()
 		if err == nil {
-			out = append(out, Info{Name: name, Size: info.Size()})
+			out = append(out, Info{Name: name, Size: info.Size(), Modified: info.ModTime()})
 		}
 		return err
 	})
@@ -111,6 +111,18 @@ func (f *folder) Delete(_ context.Context, name string) error {
 	return nil
 }
 
+func (f *folder) Stat(_ context.Context, name string) (Info, error) {
+	path, err := f.path(name)
+	if err != nil {
+		return Info{}, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return Info{}, f.problem("read", name, err)
+	}
+	return Info{Name: name, Size: info.Size(), Modified: info.ModTime()}, nil
+}
+
 func (f *folder) Local(_ context.Context, name string) (string, error) {
 	path, err := f.path(name)
 	if err != nil {
@@ -120,9 +132,24 @@ func (f *folder) Local(_ context.Context, name string) (string, error) {
 	return path, f.problem("read", name, err)
 }
 
+func (f *folder) Check(ctx context.Context) error {
+	name := fmt.Sprintf("%scheck-%d", temporary, os.Getpid())
+	err := f.Create(ctx, name, nil)
+	if err != nil && !errors.Is(err, ErrExist) {
+		return err
+	}
+	if err = f.Create(ctx, name, nil); err == nil {
+		err = &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("store %s: it replaces a file where it was asked to create one only if there is none", f.root),
+			Hint: "set store: to a folder of a file system with hard links"}
+	} else if errors.Is(err, ErrExist) {
+		err = nil
+	}
+	return errors.Join(err, f.Delete(ctx, name))
+}
+
 func (f *folder) path(name string) (string, error) {
-	if clean := strings.TrimSuffix(name, "/"); !filepath.IsLocal(clean) || strings.Contains(clean, `\`) {
-		return "", fmt.Errorf("store: %q is not a name", name)
+	if err := checkName(strings.TrimSuffix(name, "/")); err != nil {
+		return "", err
 	}
 	return filepath.Join(f.root, filepath.FromSlash(name)), nil
 }

@@ -1,4 +1,4 @@
-package store_test
+package store
 
 import (
 	"context"
@@ -7,25 +7,29 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
-	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas"
 )
 
-func open(t *testing.T) (store.Store, string) {
-	dir := filepath.Join(t.TempDir(), "data")
-	s, err := store.Open(dir)
-	if err != nil {
-		t.Fatal(err)
+func TestFilesAreWholeOrAbsent(t *testing.T) {
+	for kind, s := range stores(t) {
+		t.Run(kind, func(t *testing.T) { wholeOrAbsent(t, s) })
 	}
-	return s, dir
 }
 
-func TestFilesAreWholeOrAbsent(t *testing.T) {
-	s, dir := open(t)
-	ctx := context.Background()
-	if _, err := s.Get(ctx, "a/b"); !errors.Is(err, store.ErrNotExist) {
-		t.Fatalf("Get of nothing: %v", err)
+func wholeOrAbsent(t *testing.T, s Store) {
+	ctx := t.Context()
+	if err := s.Check(ctx); err != nil {
+		t.Fatal(err)
+	}
+	_, got := s.Get(ctx, "a/b")
+	_, looked := s.Stat(ctx, "a/b")
+	_, opened := s.Local(ctx, "a/b")
+	for _, err := range []error{got, looked, opened} {
+		if !errors.Is(err, ErrNotExist) {
+			t.Fatalf("nothing is there: %v", err)
+		}
 	}
 	for _, text := range []string{"one", "two"} {
 		if err := s.Put(ctx, "a/b", []byte(text)); err != nil {
@@ -35,44 +39,75 @@ func TestFilesAreWholeOrAbsent(t *testing.T) {
 			t.Fatalf("Get = %q, %v", got, err)
 		}
 	}
-	if err := s.Create(ctx, "a/b", []byte("three")); !errors.Is(err, store.ErrExist) {
+	if err := s.Create(ctx, "a/b", []byte("three")); !errors.Is(err, ErrExist) {
 		t.Fatalf("Create over a file: %v", err)
 	}
-	local := filepath.Join(t.TempDir(), "x")
-	if err := os.WriteFile(local, []byte("moved"), 0o600); err != nil {
+	moved := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(moved, []byte("moved"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.PutFile(ctx, "a/c", local); err != nil {
+	if err := s.PutFile(ctx, "a/c", moved); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "a", ".writing-torn"), []byte("to"), 0o600); err != nil {
+	if _, err := os.Stat(moved); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what was moved: %v", err)
+	}
+	path, err := s.Local(ctx, "a/c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "moved" {
+		t.Errorf("Local has %q, %v", got, err)
+	}
+	if f, ok := s.(*folder); ok {
+		if err := os.WriteFile(filepath.Join(f.root, "a", ".writing-torn"), []byte("to"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Put(ctx, "a-b", nil); err != nil {
 		t.Fatal(err)
 	}
 	list, err := s.List(ctx, "a/")
-	if err != nil || len(list) != 2 || list[0] != (store.Info{Name: "a/b", Size: 3}) || list[1].Name != "a/c" {
+	if err != nil || len(list) != 2 || list[0].Name != "a/b" || list[0].Size != 3 || list[1].Name != "a/c" {
 		t.Fatalf("List = %v, %v", list, err)
+	}
+	if info, err := s.Stat(ctx, "a/b"); err != nil || info.Name != "a/b" || info.Size != 3 || info.Modified.Sub(list[0].Modified).Abs() > time.Second {
+		t.Errorf("Stat = %v, %v, and List %v", info, err, list[0])
 	}
 	if err := errors.Join(s.Delete(ctx, "a/b"), s.Delete(ctx, "a/b")); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := s.Get(ctx, "a/b"); !errors.Is(err, ErrNotExist) {
+		t.Errorf("Get of what was deleted: %v", err)
+	}
+	for _, name := range []string{"../x", "/etc/passwd", "a/../../x", ""} {
+		if err := s.Put(ctx, name, nil); err == nil {
+			t.Errorf("Put(%q) was taken", name)
+		}
+	}
 }
 
 func TestOneCreatorWins(t *testing.T) {
-	s, _ := open(t)
+	for kind, s := range stores(t) {
+		t.Run(kind, func(t *testing.T) { oneWins(t, s) })
+	}
+}
+
+func oneWins(t *testing.T, s Store) {
 	var wins sync.Map
 	var group sync.WaitGroup
 	for i := range 16 {
 		group.Go(func() {
-			err := s.Create(context.Background(), "manifests/1", []byte{byte(i)})
+			err := s.Create(t.Context(), "manifests/1", []byte{byte(i)})
 			if err == nil {
 				wins.Store(i, true)
-			} else if !errors.Is(err, store.ErrExist) {
+			} else if !errors.Is(err, ErrExist) {
 				t.Error(err)
 			}
 		})
 	}
 	group.Wait()
-	got, err := s.Get(context.Background(), "manifests/1")
+	got, err := s.Get(t.Context(), "manifests/1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,28 +124,16 @@ func TestOneCreatorWins(t *testing.T) {
 	}
 }
 
-func TestNamesStayInside(t *testing.T) {
-	s, _ := open(t)
-	for _, name := range []string{"../x", "/etc/passwd", "a/../../x", ""} {
-		if err := s.Put(context.Background(), name, nil); err == nil {
-			t.Errorf("Put(%q) was taken", name)
-		}
-	}
-}
-
 func TestAFileInTheWayIsAProblem(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "data")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(file)
+	s, err := Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Put(context.Background(), "x", nil); schemas.KindOf(err) != schemas.Environment {
 		t.Errorf("Put = %v", err)
-	}
-	if _, err := store.Open("s3://bucket/x"); schemas.KindOf(err) != schemas.Usage {
-		t.Errorf("Open(s3) = %v", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 // Config is millrace.yaml with its defaults filled in: where things run.
 type Config struct {
 	Brokers  []string // host:port each; empty: the embedded broker
-	Store    string   // an absolute folder
+	Store    string   // an absolute folder, or s3://BUCKET/PREFIX?OPTIONS
 	Listen   string   // host:port of the HTTP server
 	Batch    Batch
 	Runner   string // the Beam runner: prism, flink or spark
@@ -78,8 +78,9 @@ func (f *form) parseConfig(dir string, text []byte) Config {
 	s.text("store", &c.Store)
 	c.Store = strings.TrimPrefix(c.Store, "file://")
 	switch scheme, _, ok := strings.Cut(c.Store, "://"); {
+	case ok && scheme != "s3":
+		s.report("store", "use a folder, or s3://BUCKET/PREFIX", "there is no kind of store %s://", scheme)
 	case ok:
-		s.report("store", "use a folder, such as ./data", "object stores are not supported yet (%s://)", scheme)
 	case c.Store == "":
 		s.report("store", "use a folder, such as ./data", "want a folder")
 	default:

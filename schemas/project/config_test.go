@@ -86,6 +86,9 @@ func TestConfigValues(t *testing.T) {
 		k.Replication != 3 || k.MinInsync != 2 || k.Compression != "zstd" {
 		t.Errorf("%+v", k)
 	}
+	if s := (&form{}).parseConfig("/p", []byte("store: s3://bucket/prefix?region=eu-west-1")).Store; s != "s3://bucket/prefix?region=eu-west-1" {
+		t.Errorf("the store is %s", s)
+	}
 	if c.Store != "/shared" || len(c.Brokers) != 1 {
 		t.Errorf("%+v", c)
 	}
