@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -110,7 +111,7 @@ func TestTheLaw(t *testing.T) {
 		l.must(err)
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		if rapid.IntRange(0, 3).Draw(t, "store") == 0 {
-			at = newS3(l.must, t.Cleanup)
+			at = newS3(l.must, t.Cleanup, func(h http.Handler) http.Handler { return h })
 		}
 		l.mill = newMill(l.must, t.Cleanup, dir, rapid.Int32Range(1, 4).Draw(t, "partitions"), topic, lawReference)
 		l.mill.at = at

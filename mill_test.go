@@ -48,6 +48,7 @@ var atEnd []func(code int)
 
 // mill is the layers over one broker and one store. open makes them; what lies in the log and the store stays.
 type mill struct {
+	broker     *kfake.Cluster
 	topic      *schemas.Topic
 	refs       map[string]*views.Reference
 	partitions int32
@@ -71,21 +72,28 @@ type mill struct {
 }
 
 // newMill starts a broker with the topic. The reference r is made of the CSV, if there is one.
-func newMill(must func(error), cleanup func(func()), dir string, partitions int32, topic *schemas.Topic, reference string) *mill {
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, topic.Name, slice.Topic(topic.Name)))
+func newMill(must func(error), cleanup func(func()), dir string, partitions int32, topic *schemas.Topic, reference string, more ...kfake.Opt) *mill {
+	broker, err := kfake.NewCluster(append(more, kfake.NumBrokers(1), kfake.SeedTopics(partitions, topic.Name, slice.Topic(topic.Name)))...)
 	must(err)
 	cleanup(broker.Close)
-	m := &mill{topic: topic, refs: map[string]*views.Reference{}, partitions: partitions, brokers: broker.ListenAddrs(), dir: dir}
+	m := &mill{broker: broker, topic: topic, refs: map[string]*views.Reference{}, partitions: partitions, brokers: broker.ListenAddrs(), dir: dir}
 	cleanup(m.close)
 	must(m.connect())
 	cleanup(func() { m.producer.Close() })
 	if reference != "" {
-		path := filepath.Join(dir, "r.csv")
-		must(os.WriteFile(path, []byte(reference), 0o600))
-		m.refs["r"], err = views.LoadReference("r", path, nil)
-		must(err)
+		must(m.refer(reference))
 	}
 	return m
+}
+
+// refer is the content of the reference r.
+func (m *mill) refer(csv string) error {
+	path := filepath.Join(m.dir, "r.csv")
+	err := os.WriteFile(path, []byte(csv), 0o600)
+	if err == nil {
+		m.refs["r"], err = views.LoadReference("r", path, nil)
+	}
+	return err
 }
 
 func (m *mill) close() {

@@ -1,6 +1,7 @@
 package millrace_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"testing"
@@ -16,11 +17,11 @@ func useS3(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 }
 
-// newS3 starts a server that speaks S3's protocol and returns the address of a store in it.
-func newS3(must func(error), cleanup func(func())) string {
+// newS3 starts a server that speaks S3's protocol and returns the address of a store in it; between is what stands before it.
+func newS3(must func(error), cleanup func(func()), between func(http.Handler) http.Handler) string {
 	backend := s3mem.New()
 	must(backend.CreateBucket("bucket"))
-	server := httptest.NewServer(gofakes3.New(backend).Server())
+	server := httptest.NewServer(between(gofakes3.New(backend).Server()))
 	cleanup(server.Close)
 	return "s3://bucket/project?region=eu-central-1&use_path_style=true&endpoint=" + url.QueryEscape(server.URL)
 }

@@ -444,7 +444,7 @@ func (p *Producer) noteRequest(ctx context.Context, n *requestNote) (at int64, e
 	r.reading.RLock()
 	defer r.reading.RUnlock()
 	rec := &kgo.Record{Topic: requestsTopic, Key: []byte(n.Topic + "/" + n.Key), Value: data}
-	if err := p.cl.ProduceSync(ctx, rec).FirstErr(); err != nil {
+	if err := p.produce(ctx, rec); err != nil {
 		return 0, err
 	}
 	kept := *n

@@ -144,6 +144,19 @@ func (p *Producer) Close() {
 	}
 }
 
+// produce appends one record and waits for it, but not longer than ctx lasts: the client itself never gives up what may be on
+// its way.
+func (p *Producer) produce(ctx context.Context, r *kgo.Record) error {
+	done := make(chan error, 1)
+	p.cl.Produce(ctx, r, func(_ *kgo.Record, err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Append appends payloads to the topic, in order for each partition, and returns where each lies once all are durable.
 // The Kafka topic is created if it is missing. A payload's message key is the topic's key field.
 //

@@ -269,8 +269,9 @@ func (p *Producer) write(ctx context.Context, n *note) error {
 	if err != nil {
 		return err
 	}
-	err = p.cl.ProduceSync(ctx, &kgo.Record{Topic: notesTopic, Key: []byte(n.Topic + "/" + n.ID), Value: data}).FirstErr()
-	return p.problem(err)
+	limited, cancel := context.WithTimeout(ctx, p.o.Timeout)
+	defer cancel()
+	return waited(ctx, p.problem(p.produce(limited, &kgo.Record{Topic: notesTopic, Key: []byte(n.Topic + "/" + n.ID), Value: data})), p.o.Timeout)
 }
 
 // note writes how far the run is; after its last line that is the end.

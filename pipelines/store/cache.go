@@ -48,7 +48,7 @@ func newCache(dir, address string) *cache {
 
 // file is the path of a copy of this version of a file, which load fetches if it is not there.
 func (c *cache) file(name, version string, size int64, load func(io.Writer) error) (string, error) {
-	path := filepath.Join(c.dir, filepath.FromSlash(name)+"."+fmt.Sprintf("%x", sha256.Sum256([]byte(version)))[:16])
+	path := filepath.Join(c.dir, fmt.Sprintf("%x", sha256.Sum256([]byte(version)))[:16], filepath.FromSlash(name))
 	_, err, _ := c.loading.Do(path, func() (any, error) {
 		now := time.Now()
 		if info, err := os.Stat(path); err == nil && info.Size() == size {
