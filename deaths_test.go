@@ -147,11 +147,15 @@ func (f *fate) watch(broker *kfake.Cluster) {
 	named := func(text string) func(kmsg.Request) string { return func(kmsg.Request) string { return text } }
 	of(kmsg.Produce, func(r kmsg.Request) string {
 		for _, t := range r.(*kmsg.ProduceRequest).Topics {
+			name := t.Topic
+			if known := broker.TopicIDInfo(t.TopicID); name == "" && known != nil {
+				name = known.Topic
+			}
 			switch {
-			case t.Topic == slice.Topic("t"):
+			case name == slice.Topic("t"):
 				return "publish slices"
-			case strings.HasPrefix(t.Topic, "_"):
-				return "write a note to " + t.Topic
+			case strings.HasPrefix(name, "_"):
+				return "write a note to " + name
 			}
 		}
 		return "append records"

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,32 +93,22 @@ var lasting = []string{
 func TestEveryDeath(t *testing.T) {
 	useS3(t)
 	t.Setenv("AWS_MAX_ATTEMPTS", "1") // the dead need not try again
+	var mu sync.Mutex
 	died := map[string]int{}
-	for _, name := range slices.Sorted(maps.Keys(doings)) {
-		t.Run(name, func(t *testing.T) {
-			d := openDeaths(t)
-			d.died = died
-			doing := doings[name]
-			for _, after := range []bool{false, true} {
-				for n := 1; ; n++ {
-					doing.ready(d)
-					at, err := d.fate.live(t.Context(), n, after, func(ctx context.Context) error { return doing.do(d, ctx) })
-					d.must(err)
-					if at == "" {
-						break
-					}
-					if died[at]++; !d.harmed {
-						d.goOn(fmt.Sprintf("death %d at %q, after it: %t", n, at, after))
-					}
+	t.Run("of", func(t *testing.T) {
+		for _, name := range slices.Sorted(maps.Keys(doings)) {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				d := openDeaths(t)
+				d.dieEverywhere(doings[name].ready, doings[name].do, doings[name].done)
+				mu.Lock()
+				defer mu.Unlock()
+				for effect, n := range d.died {
+					died[effect] += n
 				}
-				d.harmed = false
-				d.goOn("the end")
-				if doing.done != nil {
-					doing.done(d)
-				}
-			}
-		})
-	}
+			})
+		}
+	})
 	for _, effect := range lasting {
 		if died[effect] == 0 {
 			t.Errorf("no process died at %q", effect)
@@ -129,12 +120,34 @@ func TestEveryDeath(t *testing.T) {
 	}
 }
 
+// dieEverywhere does something by processes that die later and later, until one comes to its end.
+func (d *deaths) dieEverywhere(ready func(*deaths), do func(*deaths, context.Context) error, done func(*deaths)) {
+	for _, after := range []bool{false, true} {
+		for n := 1; ; n++ {
+			ready(d)
+			at, err := d.fate.live(d.Context(), n, after, func(ctx context.Context) error { return do(d, ctx) })
+			d.must(err)
+			if at == "" {
+				break
+			}
+			if d.died[at]++; !d.harmed {
+				d.goOn(fmt.Sprintf("death %d at %q, after it: %t", n, at, after))
+			}
+		}
+		d.harmed = false
+		d.goOn("the end")
+		if done != nil {
+			done(d)
+		}
+	}
+}
+
 func openDeaths(t *testing.T) *deaths {
 	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
 	if len(problems) > 0 {
 		t.Fatal(problems[0])
 	}
-	d := &deaths{T: t, fate: &fate{}}
+	d := &deaths{T: t, fate: &fate{}, died: map[string]int{}}
 	d.mill = newMill(d.must, t.Cleanup, t.TempDir(), 2, topic, lawReference, kfake.ListenFn(d.fate.listen))
 	d.fate.watch(d.broker)
 	d.at = newS3(d.must, t.Cleanup, d.fate.storing)
@@ -155,9 +168,13 @@ func (d *deaths) must(err error) {
 	}
 }
 
-// open starts the layers, with a view that every edit changes.
+// open starts the layers, with a view that every edit changes. Those before have died and close nothing.
 func (d *deaths) open() {
 	d.Helper()
+	if dead := d.log; dead != nil {
+		d.log = nil
+		go dead.Close()
+	}
 	d.must(d.mill.open(map[string]string{"joined": lawViews["joined"], "changing": fmt.Sprintf("SELECT k, count(*) + %d AS n, count(DISTINCT d) AS ds FROM t GROUP BY k", d.edits)}, 0))
 	d.cycle.FoldAt = 2
 }
