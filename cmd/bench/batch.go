@@ -12,6 +12,7 @@ import (
 	"github.com/millrace/millrace/ingest"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/schemas"
 )
 
 // batchWork is a batch cycle from the topic's start, committed into a new store.
@@ -67,30 +68,26 @@ func batchDuckDB(ctx context.Context, j *Job, s *Sample) error {
 		return err
 	}
 	out := filepath.Join(j.Store, "file.parquet")
-	// A file has no offsets and no append times: a sequence and constants stand for the columns that a record has of its own.
-	if err := session.Exec(ctx, "CREATE SEQUENCE offsets MINVALUE 0 START 0"); err != nil {
-		return err
-	}
-	if err := session.Exec(ctx, fmt.Sprintf("COPY (SELECT *, 0::INTEGER AS _partition, nextval('offsets') AS _offset, TIMESTAMPTZ '2020-01-01 00:00:00+00' AS _timestamp, NULL::BLOB AS _key, "+
-		"[]::STRUCT(key VARCHAR, value BLOB)[] AS _headers, NULL::VARCHAR AS _extra FROM read_json('%s', format = 'newline_delimited', columns = {%s})) TO '%s' (FORMAT parquet, COMPRESSION zstd)",
-		j.File, strings.ReplaceAll(structure(c.catalog.Topics[j.Topic], nil), `"`, `'`), out)); err != nil {
+	if err := toParquet(ctx, session, c.catalog.Topics[j.Topic], j.File, out); err != nil {
 		return err
 	}
 	if err := s.stop(); err != nil {
 		return err
 	}
-	rows, err := session.Query(ctx, fmt.Sprintf("SELECT count(*) FROM read_parquet('%s')", out))
-	if err != nil {
+	err = one(ctx, session, fmt.Sprintf("SELECT count(*) FROM read_parquet('%s')", out), &s.Events)
+	s.Check = s.Events
+	return err
+}
+
+// toParquet has DuckDB write a topic's NDJSON file as Parquet. A file has no offsets and no append times: a sequence and
+// constants stand for the columns that a record has of its own.
+func toParquet(ctx context.Context, session *kernel.Session, topic *schemas.Topic, file, out string) error {
+	if err := session.Exec(ctx, "CREATE SEQUENCE offsets MINVALUE 0 START 0"); err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := rows.Scan(&s.Events); err != nil {
-			return err
-		}
-	}
-	s.Check = s.Events
-	return rows.Err()
+	return session.Exec(ctx, fmt.Sprintf("COPY (SELECT *, 0::INTEGER AS _partition, nextval('offsets') AS _offset, TIMESTAMPTZ '2020-01-01 00:00:00+00' AS _timestamp, NULL::BLOB AS _key, "+
+		"[]::STRUCT(key VARCHAR, value BLOB)[] AS _headers, NULL::VARCHAR AS _extra FROM read_json('%s', format = 'newline_delimited', columns = {%s})) TO '%s' (FORMAT parquet, COMPRESSION zstd)",
+		file, strings.ReplaceAll(structure(topic, nil), `"`, `'`), out))
 }
 
 // fileWork writes a topic's lines as NDJSON.

@@ -66,8 +66,10 @@ func works() map[string]func(context.Context, *Job, *Sample) error {
 		"batch": batchWork, "batch-duckdb": batchDuckDB,
 		"query": queryWork, "query-duckdb": queryDuckDB,
 		"ingest": ingestWork, "ingest-kgo": ingestKgo,
-		"speed": speedWork,
-		"file":  fileWork, "fill": fillWork, "cycle": cycleWork,
+		"speed":  speedWork,
+		"groups": groupsWork, "groups-duckdb": groupsDuckDB,
+		"plain": plainWork, "key": keyWork, "key-http": keyHTTP, "key-duckdb": keyDuckDB,
+		"file": fileWork, "fill": fillWork, "cycle": cycleWork,
 		"engine-speed": engineSpeed, "engine-batch": engineBatch,
 		"tally-file": tallyFile, "tally-topic": tallyTopic, "tally-parquet": tallyParquet,
 	}
@@ -190,7 +192,7 @@ func statusBytes(path, key string) int64 {
 // procs is GOMAXPROCS of a work: 1, but for pipelines on prism, whose last stage busily waits for its worker. With one
 // thread they take turns, ten milliseconds each; with two the wait is as short as the work. What is counted is CPU time.
 func procs(work string) int {
-	if work == "speed" || work == "batch" || work == "engine-speed" || work == "engine-batch" {
+	if work == "speed" || work == "batch" || work == "groups" || work == "engine-speed" || work == "engine-batch" {
 		return 2
 	}
 	return 1

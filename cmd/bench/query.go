@@ -22,26 +22,14 @@ import (
 
 // queryWork asks every view of the flights once, each question from nothing: pin, attach, read the tail, merge.
 func queryWork(ctx context.Context, j *Job, s *Sample) error {
-	c, err := openProject(j.Dir)
+	c, log, st, err := j.openAll()
 	if err != nil {
 		return err
 	}
 	defer c.compiler.Close()
-	log, err := kafkalog.Open(kafkalog.Config{Brokers: j.Brokers})
-	if err != nil {
-		return err
-	}
 	defer log.Close()
-	st, err := store.Open(j.Store)
-	if err != nil {
-		return err
-	}
-	defs := &serving.Definitions{Catalog: c.catalog, Views: map[string]*views.View{}}
-	for _, v := range c.views {
-		defs.Views[v.Name] = v
-	}
-	server := serving.New(serving.Options{Log: log, Store: st, Compiler: c.compiler, Limits: kernel.Limits{Memory: c.project.Config.Memory},
-		Definitions: func(context.Context) (*serving.Definitions, error) { return defs, nil }})
+	server := c.server(log, st, serving.Options{})
+	defer server.Close()
 	return s.questions(ctx, c.of(j.Topic), func(v *views.View) (rows int64, err error) {
 		a, err := server.Query(ctx, serving.Request{SQL: "SELECT * FROM " + schemas.QuoteIdent(v.Name)})
 		if err != nil {

@@ -36,6 +36,7 @@ func (r Row) Reached() bool { return r.Ratio >= r.Target && r.Rate >= r.Floor }
 type plan struct {
 	Row
 	measured, ceiling string // names in works
+	wall              bool   // the rate is by the wall's clock
 	unlike            bool   // the ceiling works on other events, so there is nothing to compare
 	// setup prepares what both sides read; nil: nothing
 	setup func(*world, context.Context) error
@@ -47,6 +48,9 @@ const (
 	events  = "events/cpu-s"
 	lines   = "lines/cpu-s"
 	answers = "answers/cpu-s"
+	each    = "answers/s" // one after the other
+
+	keySeconds = 0.020 // in which a question for one key must be answered
 )
 
 // plans are the rows in the order of the table.
@@ -64,6 +68,12 @@ func plans() []plan {
 			measured: "query", ceiling: "query-duckdb", setup: (*world).fillFlights, each: on(flights)},
 		{Row: Row{Name: "ingest", Unit: lines, Beside: "a plain kgo producer of the same lines"},
 			measured: "ingest", ceiling: "ingest-kgo", setup: (*world).fileAds, each: ingestRun},
+		{Row: Row{Name: "many_groups", Unit: events, Beside: "DuckDB: NDJSON file -> the same columns, and the groups -> zstd Parquet; the question over the columns"},
+			measured: "groups", ceiling: "groups-duckdb", setup: (*world).fillVisits, each: groupsRun},
+		{Row: Row{Name: "one_key", Unit: each, Floor: 1 / keySeconds, Beside: "DuckDB, kept open: the same rows in a plain Parquet file, sorted by key"},
+			measured: "key", ceiling: "key-duckdb", wall: true, setup: (*world).keepVisits, each: keyRun},
+		{Row: Row{Name: "one_key_http", Unit: each, Floor: 1 / keySeconds, Beside: "the same"},
+			measured: "key-http", ceiling: "key-duckdb", wall: true, setup: (*world).keepVisits, each: keyRun},
 	}
 }
 
@@ -112,8 +122,10 @@ func on(topic string) func(context.Context, *world, *Job) error {
 // Must is what the row must reach, in words.
 func (r Row) Must() string {
 	switch {
-	case r.Target == 0:
+	case r.Target == 0 && r.Floor == 0:
 		return ""
+	case r.Target == 0:
+		return human(r.Floor)
 	case r.Floor > 0:
 		return fmt.Sprintf("%.2f and %s", r.Target, human(r.Floor))
 	}

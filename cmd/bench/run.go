@@ -16,6 +16,7 @@ type Options struct {
 	Events  int      // of one run on the events of the ad topic
 	Flights int      // in the batch view of merged_query
 	File    string   // Parquet file with the flights; empty: those of testdata, again and again with later dates
+	Groups  int      // of the view with many: a user each, who comes twice
 	Tail    int      // raw records above the frontier of merged_query
 	Dir     string   // scratch; empty: a temporary folder
 	Command []string // runs Child in a process: the program and its arguments
@@ -76,7 +77,7 @@ func (p *plan) measure(ctx context.Context, w *world) (*Row, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", work, err)
 			}
-			w.o.Note("%s: run %d, %s: %s %s, %.2f CPU-seconds", p.Name, i+1, work, human(s.rate()), p.Unit, s.CPUSeconds)
+			w.o.Note("%s: run %d, %s: %s %s, %.2f CPU-seconds", p.Name, i+1, work, human(p.rate(s)), p.Unit, s.CPUSeconds)
 			sides[side] = append(sides[side], s)
 		}
 		if m, c := sides[0][i], sides[1][i]; !p.unlike && (m.Check != c.Check || m.Events != c.Events) {
@@ -84,7 +85,7 @@ func (p *plan) measure(ctx context.Context, w *world) (*Row, error) {
 		}
 	}
 	row := p.Row
-	row.Rate, row.Ceiling = median(sides[0], (*Sample).rate), median(sides[1], (*Sample).rate)
+	row.Rate, row.Ceiling = median(sides[0], p.rate), median(sides[1], p.rate)
 	row.Ratio = row.Rate / row.Ceiling
 	row.CPUSeconds = median(sides[0], func(s *Sample) float64 { return s.CPUSeconds })
 	row.MaxRSS = int64(median(sides[0], func(s *Sample) float64 { return float64(s.MaxRSS) }))
@@ -94,6 +95,14 @@ func (p *plan) measure(ctx context.Context, w *world) (*Row, error) {
 		row.Parts = append(row.Parts, Part{Name: part.Name, Ratio: median(sides[1], of) / own, CPUSeconds: own})
 	}
 	return &row, nil
+}
+
+// rate is what the row compares.
+func (p *plan) rate(s *Sample) float64 {
+	if p.wall {
+		return float64(s.Events) / s.Seconds
+	}
+	return s.rate()
 }
 
 func median(samples []*Sample, of func(*Sample) float64) float64 {

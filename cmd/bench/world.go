@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/project"
+	"github.com/millrace/millrace/serving"
 	"github.com/millrace/millrace/testdata"
 )
 
@@ -88,8 +90,11 @@ func flightLines(n int, f func(line []byte) error) error {
 
 // generate makes n lines of a topic, always the same.
 func generate(topic string, n int, f func(line []byte) error) error {
-	if topic == flights {
+	switch topic {
+	case flights:
 		return flightLines(n, f)
+	case visits:
+		return visitLines(n, f)
 	}
 	return adLines(n, f)
 }
@@ -103,7 +108,7 @@ func payloads(topic string, n int) (out [][]byte, err error) {
 	return out, err
 }
 
-// writeProject writes the scratch project: the flights example and the ad topic beside it.
+// writeProject writes the scratch project: the flights example, and the topics of ads and visits beside it.
 func writeProject(dir string) error {
 	example, err := testdata.Example("flights")
 	if err != nil {
@@ -116,7 +121,8 @@ func writeProject(dir string) error {
 	for i := range adCount {
 		campaigns = fmt.Appendf(campaigns, "%s,campaign-%02d\n", adName(i), i%campaignCount)
 	}
-	for name, text := range map[string][]byte{"topics/" + ads + ".yaml": []byte(adTopic), "views/campaigns.sql": []byte(adView), "reference/ads.csv": campaigns} {
+	for name, text := range map[string][]byte{"topics/" + ads + ".yaml": []byte(adTopic), "views/campaigns.sql": []byte(adView), "reference/ads.csv": campaigns,
+		"topics/" + visits + ".yaml": []byte(visitsTopic), "views/" + visitsView + ".sql": []byte(visitsSQL)} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
 			return err
 		}
@@ -135,15 +141,35 @@ type compiled struct {
 // open opens what a layer works on: the scratch project, whose views are compiled, the log and the store. The caller closes
 // the log.
 func (j *Job) open() (c *compiled, log *kafkalog.Log, st store.Store, err error) {
+	if c, log, st, err = j.openAll(); err == nil {
+		c.compiler.Close()
+	}
+	return c, log, st, err
+}
+
+// openAll is open for who needs the compiler too, and closes it.
+func (j *Job) openAll() (c *compiled, log *kafkalog.Log, st store.Store, err error) {
 	if st, err = store.Open(j.Store); err != nil {
 		return nil, nil, nil, err
 	}
 	if c, err = openProject(j.Dir); err != nil {
 		return nil, nil, nil, err
 	}
-	c.compiler.Close()
-	log, err = kafkalog.Open(kafkalog.Config{Brokers: j.Brokers})
+	if log, err = kafkalog.Open(kafkalog.Config{Brokers: j.Brokers}); err != nil {
+		c.compiler.Close()
+	}
 	return c, log, st, err
+}
+
+// server is a serving layer of the project's views; more are options beside those.
+func (c *compiled) server(log *kafkalog.Log, st store.Store, more serving.Options) *serving.Server {
+	defs := &serving.Definitions{Catalog: c.catalog, Views: map[string]*views.View{}}
+	for _, v := range c.views {
+		defs.Views[v.Name] = v
+	}
+	more.Log, more.Store, more.Compiler, more.Limits = log, st, c.compiler, kernel.Limits{Memory: c.project.Config.Memory}
+	more.Definitions = func(context.Context) (*serving.Definitions, error) { return defs, nil }
+	return serving.New(more)
 }
 
 // openProject compiles the scratch project.

@@ -41,6 +41,7 @@ is events per CPU-second, one thread each. Everything lies in a scratch folder t
 	f.IntVar(&o.Events, "events", 1_000_000, "ad events of one run")
 	f.IntVar(&o.Flights, "flights", 3_000_000, "flights in the batch view of merged_query")
 	f.StringVar(&o.File, "flights-file", "", "a Parquet file of flights to use in their place")
+	f.IntVar(&o.Groups, "groups", 1_000_000, "groups of the view that has many")
 	f.IntVar(&o.Tail, "tail", 100_000, "raw records above them")
 	f.StringVar(&o.Dir, "scratch", "", "where the scratch folder is made; the system's temporary folder if not given")
 	f.StringVar(&o.Profile, "profile", "", "write a CPU profile of each measured run into this folder")
@@ -62,8 +63,8 @@ func runBench(ctx context.Context, a *app, o *benchOptions, names []string) erro
 		fmt.Fprintln(a.stdout, strings.Join(bench.Names(), "\n"))
 		return nil
 	}
-	if o.Repeat < 1 || o.Events < 1 || o.Flights < 1 || o.Tail < 1 {
-		return &schemas.Problem{Kind: schemas.Usage, Message: "--repeat, --events, --flights and --tail must be above 0"}
+	if o.Repeat < 1 || o.Events < 1 || o.Flights < 1 || o.Groups < 1 || o.Tail < 1 {
+		return &schemas.Problem{Kind: schemas.Usage, Message: "--repeat, --events, --flights, --groups and --tail must be above 0"}
 	}
 	self, err := os.Executable()
 	if err != nil {
