@@ -69,6 +69,7 @@ func works() map[string]func(context.Context, *Job, *Sample) error {
 		"speed":  speedWork,
 		"groups": groupsWork, "groups-duckdb": groupsDuckDB,
 		"plain": plainWork, "key": keyWork, "key-http": keyHTTP, "key-duckdb": keyDuckDB,
+		"slice": sliceWork, "slices": slicesTiered, "slices-folded": slicesFolded,
 		"file": fileWork, "fill": fillWork, "cycle": cycleWork,
 		"engine-speed": engineSpeed, "engine-batch": engineBatch,
 		"tally-file": tallyFile, "tally-topic": tallyTopic, "tally-parquet": tallyParquet,

@@ -74,6 +74,8 @@ func plans() []plan {
 			measured: "key", ceiling: "key-duckdb", wall: true, setup: (*world).keepVisits, each: keyRun},
 		{Row: Row{Name: "one_key_http", Unit: each, Floor: 1 / keySeconds, Beside: "the same"},
 			measured: "key-http", ceiling: "key-duckdb", wall: true, setup: (*world).keepVisits, each: keyRun},
+		{Row: Row{Name: "many_slices", Unit: answers, Target: 1 / 1.5, Beside: "the same, every partition's slices folded into one"},
+			measured: "slices", ceiling: "slices-folded", setup: (*world).makeSlices, each: slicesRun},
 	}
 }
 

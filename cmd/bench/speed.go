@@ -6,11 +6,7 @@ import (
 	"io"
 	"log/slog"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/millrace/millrace/pipelines/slicelog"
-	"github.com/millrace/millrace/schemas/slice"
 	"github.com/millrace/millrace/speed"
 )
 
@@ -20,13 +16,7 @@ func speedRun(ctx context.Context, w *world, j *Job) error {
 	if j.Work != "speed" {
 		return nil
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(j.Brokers...))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	_, err = kadm.NewClient(client).DeleteTopics(ctx, slice.Topic(ads)) // the answer names a topic that is not there; that is well
-	return err
+	return dropSlicesTopic(ctx, j.Brokers)
 }
 
 // speedWork is the speed layer over all that the topic has: broker -> Beam on prism -> slices in the broker.
