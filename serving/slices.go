@@ -105,8 +105,12 @@ func (c *sliceCache) choose(ctx context.Context, p *pinned, v *views.View) (use 
 		}
 	}
 	use, raw = slicelog.Choose(above, have)
+	used := make(map[*slicelog.Entry]bool, len(use))
+	for _, e := range use {
+		used[e] = true
+	}
 	for _, e := range have {
-		if !slices.Contains(use, e) {
+		if !used[e] {
 			e.Payload = nil
 		}
 	}
