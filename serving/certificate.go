@@ -30,6 +30,7 @@ type VersionFrom struct {
 // Coverage is the part of one topic that an answer covers: offsets [From, To) of each partition.
 type Coverage struct {
 	ID       string           `json:"id"`
+	Schema   string           `json:"schema"` // the hash of the topic's declaration
 	From     schemas.Frontier `json:"from"`
 	To       schemas.Frontier `json:"to"`
 	Manifest int64            `json:"manifest"` // its number; 0: there was none
@@ -63,7 +64,10 @@ type AsOf struct {
 	IDs     map[string]string           // topic ids the offsets belong to, from a certificate
 	From    map[string]schemas.Frontier // where the answer began, from a certificate
 
-	References map[string]string // versions of reference tables, from a certificate
+	// What the answer was made with, from a certificate; what is not named is as it is now.
+	Views      map[string]string // view -> definition hash
+	Schemas    map[string]string // topic -> its declaration's hash
+	References map[string]string // reference table -> version
 	AsItWas    map[string]map[string][]VersionFrom
 }
 
@@ -91,9 +95,10 @@ func ParseAsOf(s []byte) (*AsOf, error) {
 func parseOffsets(s []byte) (*AsOf, error) {
 	var c Certificate
 	if err := json.Unmarshal(s, &c); err == nil && c.Topics != nil {
-		a := &AsOf{Offsets: map[string]schemas.Frontier{}, IDs: map[string]string{}, From: map[string]schemas.Frontier{}, References: c.References, AsItWas: c.AsItWas}
+		a := &AsOf{Offsets: map[string]schemas.Frontier{}, IDs: map[string]string{}, From: map[string]schemas.Frontier{},
+			Views: c.Views, Schemas: map[string]string{}, References: c.References, AsItWas: c.AsItWas}
 		for name, t := range c.Topics {
-			a.Offsets[name], a.IDs[name], a.From[name] = t.To, t.ID, t.From
+			a.Offsets[name], a.IDs[name], a.From[name], a.Schemas[name] = t.To, t.ID, t.From, t.Schema
 		}
 		return a, nil
 	}

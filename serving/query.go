@@ -161,6 +161,7 @@ func (q *question) answer(ctx context.Context, parsed *views.Query) (*Answer, er
 	if err != nil {
 		return nil, err
 	}
+	q.keep(ctx)
 	if err := q.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -210,7 +211,7 @@ func (q *question) certify(ctx context.Context) (*Certificate, error) {
 		if layers.Batch, err = q.countBatch(ctx, p); err != nil {
 			return nil, fmt.Errorf("count %s: %w", name, err)
 		}
-		coverage := Coverage{ID: p.id, From: p.from, To: p.to, Layers: layers}
+		coverage := Coverage{ID: p.id, Schema: p.topic.Hash(), From: p.from, To: p.to, Layers: layers}
 		if p.manifest != nil {
 			coverage.Manifest = p.manifest.Sequence
 		}

@@ -30,6 +30,8 @@ type Options struct {
 	Scratch     string        // a folder for spilling and for answers written to files; empty: the system's
 	SliceBytes  int64         // of slices' rows that are kept in memory for the next question
 	Spare       int           // engines that are kept open for questions to come
+
+	Warn func(message string, args ...any) // told, as slog does, of what does not stand in an answer's way; nil: nobody is
 }
 
 // Server answers questions. Safe for concurrent use.
@@ -40,6 +42,7 @@ type Server struct {
 	slices  *sliceCache
 	engines *sessions
 	known   dataset.Known
+	kept    sync.Map // hashes of definitions that the store is known to keep
 	schemas sync.Map // definition -> *arrow.Schema of the view's state rows
 
 	mu       sync.Mutex

@@ -26,6 +26,7 @@ type engine struct {
 	batchOn   runner.Engine    // where the cycles run
 	savepoint string           // of Flink, that the speed layer goes on from
 	producer  *ingest.Producer // of the HTTP API; nil: there is none
+	warn      func(message string, args ...any)
 }
 
 // engine opens the project of -C for the layers. The caller closes it.
@@ -84,6 +85,7 @@ func (e *engine) open(ctx context.Context, a *app, p *project.Project) (err erro
 	if e.compiler, err = views.Open(); err != nil {
 		return err
 	}
+	e.warn = a.logger().Warn
 	e.catalog.keep(ctx, a, p, e.store, e.compiler, e.scratch)
 	if err := e.prepare(ctx, p); err != nil {
 		return err
@@ -104,7 +106,7 @@ func (e *engine) workScratch() string {
 // questions are a serving layer's options, which takes its definitions from a function.
 func (e *engine) questions(definitions func(context.Context) (*serving.Definitions, error)) serving.Options {
 	return serving.Options{Log: e.log, Store: e.store, Compiler: e.compiler, Limits: kernel.Limits{Memory: e.session.project.Config.Memory},
-		Scratch: e.scratch, Definitions: definitions}
+		Scratch: e.scratch, Definitions: definitions, Warn: e.warn}
 }
 
 // What a process that answers for long keeps ready for the next question.

@@ -144,14 +144,9 @@ func (h *History) table(ctx context.Context, name, hash string) (*views.Referenc
 
 // compile makes a view with other versions of its tables. Its state must be the same, for it is merged with that of others.
 func (h *History) compile(v *views.View, refs map[string]*views.Reference) (*views.View, error) {
-	catalog := *h.catalog
-	catalog.References = maps.Clone(catalog.References)
+	catalog := &views.Catalog{Topics: h.catalog.Topics, References: maps.Clone(h.catalog.References)}
 	maps.Copy(catalog.References, refs)
-	text, known := catalog.ViewTexts[v.Name]
-	if !known {
-		text = views.ViewText{SQL: v.SQL}
-	}
-	then, err := h.compiler.Compile(v.Name, text.File, text.SQL, &catalog)
+	then, err := h.compiler.Compile(v.Name, "", v.SQL, catalog) // macros and views are in it already
 	if err == nil && (!slices.Equal(then.State, v.State) || !slices.Equal(then.Columns, v.Columns)) {
 		err = errors.New("the types of its columns are others")
 	}

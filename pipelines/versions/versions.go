@@ -1,13 +1,17 @@
-// Package versions keeps every version of a reference table that was used, so that an answer can be given again after the
-// table has changed, and so that a file that is edited while it is read does no harm: what is read is the kept copy.
+// Package versions keeps what certificates name by its hash, so that an answer can be given again after the project's files
+// have changed: every version of a reference table that was used, and the definitions of views and topics. A file of a table
+// that is edited while it is read does no harm: what is read is the kept copy.
 //
 // # Files
 //
-//	references/NAME/HASH.ENDING   the content as it was
-//	references/NAME/HASH.json     the version: a views.Reference as JSON, without its SQL
+//	references/NAME/HASH.ENDING    the content as it was
+//	references/NAME/HASH.json      the version: a views.Reference as JSON, without its SQL
+//	definitions/views/HASH.json    {"view","sql","sha256"}: a SELECT with all that was put into it, and the SHA-256 of that text
+//	definitions/topics/HASH.json   a schemas.Topic as JSON
 //
-// HASH is the version's, which covers content and declaration, ENDING that of the file it was. The second file is written
-// after the first and says that it is whole. Neither is ever changed, and nothing removes them.
+// HASH is that of the version, which covers content and declaration, of the view's definition, or of the topic; ENDING is that
+// of the file it was. Of a reference the second file is written after the first and says that it is whole. What a hash stands
+// for is never changed, and nothing removes it.
 package versions
 
 import (
@@ -126,7 +130,7 @@ func Load(ctx context.Context, s store.Store, table, hash string) (*views.Refere
 	return r, nil
 }
 
-// Check proves every version that is kept: it counts those that are whole, and says what is wrong with the others.
+// Check proves every version and definition that is kept: it counts the versions that are whole, and says what is wrong.
 func Check(ctx context.Context, s store.Store) (whole int, wrong []string, err error) {
 	files, err := s.List(ctx, "references/")
 	if err != nil {
@@ -149,7 +153,8 @@ func Check(ctx context.Context, s store.Store) (whole int, wrong []string, err e
 			wrong = append(wrong, err.Error())
 		}
 	}
-	return whole, wrong, nil
+	more, err := checkDefinitions(ctx, s)
+	return whole, append(wrong, more...), err
 }
 
 func damaged(table, hash string, err error) error {
