@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/store"
@@ -28,7 +30,7 @@ func (a *app) open() (*project.Project, *catalog, error) {
 	if len(found) > 0 {
 		return nil, nil, problems(found)
 	}
-	c, found, err := compile(p)
+	c, found, err := compile(p, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -38,9 +40,37 @@ func (a *app) open() (*project.Project, *catalog, error) {
 	return p, c, nil
 }
 
-// compile loads the references and compiles the macros, the views and the jobs' queries of a project. What cannot be
-// compiled is left out and stands in the problems.
-func compile(p *project.Project) (*catalog, problems, error) {
+// openDespite is open over what the project's files have that is right: what is wrong in a view, a reference or a job does not
+// stand in the way of the others, and is given back.
+func (a *app) openDespite(want wanted) (*project.Project, *catalog, problems, error) {
+	p, err := a.topics()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	_, wrong := project.Open(a.dir)
+	c, more, err := compile(p, want)
+	return p, c, append(problems(wrong), more...), err
+}
+
+// wanted says which views a verb needs compiled; nil: it needs all, and to know that macros and jobs are right.
+type wanted func(p *project.Project, view string) bool
+
+// viewsIn wants the views that a text can read: those whose name is a word in it, or in the macros that it may call.
+func viewsIn(text string) wanted {
+	return func(p *project.Project, view string) bool {
+		in := func(text string) bool {
+			return slices.ContainsFunc(words.FindAllString(text, -1), func(word string) bool { return strings.EqualFold(word, view) })
+		}
+		return in(text) || p.Macros != nil && in(p.Macros.SQL)
+	}
+}
+
+// words are what names of views can be in a text.
+var words = regexp.MustCompile(`[A-Za-z0-9_]+`)
+
+// compile loads the references and compiles the macros, the views that are wanted and the jobs' queries of a project. What
+// cannot be compiled is left out and stands in the problems.
+func compile(p *project.Project, want wanted) (*catalog, problems, error) {
 	compiler, err := views.Open()
 	if err != nil {
 		return nil, nil, err
@@ -57,6 +87,9 @@ func compile(p *project.Project) (*catalog, problems, error) {
 		c.ViewTexts[v.Name] = views.ViewText{File: v.File, SQL: v.SQL}
 	}
 	for _, v := range p.Views {
+		if want != nil && !want(p, v.Name) {
+			continue
+		}
 		compiled, err := compiler.Compile(v.Name, v.File, v.SQL, &c.Catalog)
 		if err == nil {
 			err = c.joinsThen(compiler, compiled)
@@ -67,10 +100,11 @@ func compile(p *project.Project) (*catalog, problems, error) {
 		}
 		c.views = append(c.views, compiled)
 	}
-	tables := views.Tables{Catalog: c.Catalog, Views: map[string][]views.Column{}, Parameters: jobParameters}
-	for _, v := range c.views {
-		tables.Views[v.Name] = v.Columns
+	if want != nil {
+		return c, found, nil
 	}
+	tables := c.tables()
+	tables.Parameters = jobParameters
 	if c.Macros != nil {
 		for _, problem := range compiler.CheckMacros(c.Macros, tables) {
 			found = found.with(problem)
@@ -89,6 +123,15 @@ func compile(p *project.Project) (*catalog, problems, error) {
 		}
 	}
 	return c, found, nil
+}
+
+// tables are what a question may read.
+func (c *catalog) tables() views.Tables {
+	t := views.Tables{Catalog: c.Catalog, Views: map[string][]views.Column{}}
+	for _, v := range c.views {
+		t.Views[v.Name] = v.Columns
+	}
+	return t
 }
 
 // references loads them.

@@ -41,7 +41,7 @@ func (a *app) newHTTP(l *live) http.Handler {
 		if l.base.session.own != nil { // this process is `up`
 			now.session.up = readUp(now.session.project)
 		}
-		return a.status(ctx, now)
+		return a.status(ctx, now, l.wrong())
 	}
 	return httpapi.New(httpapi.Options{
 		Topics:   l.topics,

@@ -102,7 +102,7 @@ func (l *live) compile(ctx context.Context) error {
 	if stamp == l.compiled {
 		return nil
 	}
-	c, found, err := compile(p)
+	c, found, err := compile(p, nil)
 	if err != nil {
 		return err
 	}

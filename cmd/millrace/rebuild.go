@@ -36,7 +36,7 @@ func runRebuild(ctx context.Context, a *app, names []string, all bool) error {
 	if all == (len(names) > 0) {
 		return &schemas.Problem{Kind: schemas.Usage, Message: "which views are meant?", Hint: "name them, or write --all"}
 	}
-	e, err := a.engine(ctx)
+	e, wrong, err := a.engineToRebuild(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -46,10 +46,13 @@ func runRebuild(ctx context.Context, a *app, names []string, all bool) error {
 		return err
 	}
 	out := struct {
-		Views []*batch.Rebuilt `json:"views"`
+		Views    []*batch.Rebuilt `json:"views"`
+		Problems problems         `json:"problems,omitempty"` // with --all: of the project's files
 	}{Views: []*batch.Rebuilt{}}
+	out.Problems = wrong
 	t := a.track(ctx, e.session.project, a.bar())
 	defer t.close()
+	failing := 0
 	for _, topic := range e.session.project.TopicNames() {
 		if len(of[topic]) == 0 {
 			continue
@@ -67,12 +70,33 @@ func runRebuild(ctx context.Context, a *app, names []string, all bool) error {
 		}
 		for _, f := range failuresOf(made) {
 			a.note("%s: %s", topic, f)
+			failing++
 		}
 	}
 	if a.json {
-		return a.printJSON(out)
+		if err := a.printJSON(out); err != nil {
+			return err
+		}
 	}
-	return nil
+	switch {
+	case len(out.Problems) > 0: // a view is missing because of one of them
+		err = out.Problems
+	case failing > 0:
+		err = &schemas.Problem{Message: fmt.Sprintf("%s of %d cannot be answered", count(failing, "view"), len(out.Views)), Hint: "mend the SQL; `millrace batch` then makes the partials"}
+	}
+	if err != nil && a.json {
+		return said{err}
+	}
+	return err
+}
+
+// engineToRebuild has the views named. If none is it has all that compile, and what is wrong with the others is given back.
+func (a *app) engineToRebuild(ctx context.Context, names []string) (*engine, problems, error) {
+	if len(names) == 0 {
+		return a.engineDespite(ctx, nil)
+	}
+	e, err := a.engineOf(ctx, names)
+	return e, nil, err
 }
 
 // rebuildable are the views named, or all that have partials, by topic. Errors: a Problem for a view that has none, with
@@ -87,6 +111,7 @@ func (e *engine) rebuildable(a *app, names []string) (map[string][]*views.View, 
 	for _, name := range names {
 		v := defs.Views[name]
 		switch {
+		case v == nil && all: // it does not compile
 		case v == nil:
 			return nil, noSuch("view", name, viewNames(e.session.project), "views/"+name+".sql would declare it")
 		case v.Class.FromPartials():
@@ -108,6 +133,8 @@ func (a *app) printRebuilt(r *batch.Rebuilt) {
 	}
 	how := "each as it was stored"
 	switch n := len(r.Differed); {
+	case r.Failed != "":
+		how = "but its SQL fails on some of them: " + r.Failed
 	case n > 0:
 		how = fmt.Sprintf("%d not as it was stored, and replaced", n)
 	case r.New == r.Partials:

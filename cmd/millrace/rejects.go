@@ -31,7 +31,7 @@ func runRejectsList(ctx context.Context, a *app, topic string) error {
 	if _, _, err := a.topic(topic); err != nil {
 		return err
 	}
-	e, err := a.engine(ctx)
+	e, _, err := a.engineDespite(ctx, viewsIn(""))
 	if err != nil {
 		return err
 	}

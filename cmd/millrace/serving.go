@@ -43,15 +43,23 @@ func (a *app) engine(ctx context.Context) (*engine, error) {
 	return e, nil
 }
 
-// engineDespite is engine over what the project's files have that is right: what is wrong in a view, a reference or a job
-// does not stand in the way of the others, and is given back.
-func (a *app) engineDespite(ctx context.Context) (*engine, problems, error) {
-	p, err := a.topics()
+// engineFor is an engine for one question, with the views that it can read. If they do not make it right, all are there: what is
+// wrong may have to do with any.
+func (a *app) engineFor(ctx context.Context, sql string) (*engine, problems, error) {
+	e, wrong, err := a.engineDespite(ctx, viewsIn(sql))
 	if err != nil {
 		return nil, nil, err
 	}
-	_, wrong := project.Open(a.dir)
-	c, more, err := compile(p)
+	if _, bad := e.compiler.Query(sql, e.catalog.tables()); bad == nil {
+		return e, wrong, nil
+	}
+	e.Close()
+	return a.engineDespite(ctx, nil)
+}
+
+// engineDespite is engine with the views that are wanted, over what openDespite gives.
+func (a *app) engineDespite(ctx context.Context, want wanted) (*engine, problems, error) {
+	p, c, wrong, err := a.openDespite(want)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -60,7 +68,7 @@ func (a *app) engineDespite(ctx context.Context) (*engine, problems, error) {
 		e.Close()
 		return nil, nil, err
 	}
-	return e, append(problems(wrong), more...), nil
+	return e, wrong, nil
 }
 
 func (e *engine) open(ctx context.Context, a *app, p *project.Project) (err error) {

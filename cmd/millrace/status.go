@@ -33,8 +33,9 @@ func newStatus(a *app) *cobra.Command {
 
 // status is what `status --json` prints.
 type status struct {
-	Up     *upFile       `json:"up"` // null: no `up` runs
-	Topics []topicStatus `json:"topics"`
+	Up       *upFile       `json:"up"` // null: no `up` runs
+	Topics   []topicStatus `json:"topics"`
+	Problems problems      `json:"problems,omitempty"` // of the project's files: what they touch is left out
 }
 
 // topicStatus is a topic in every layer.
@@ -85,7 +86,7 @@ type batchStatus struct {
 }
 
 func runStatus(ctx context.Context, a *app) error {
-	p, c, err := a.open()
+	p, c, wrong, err := a.openDespite(nil)
 	if err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func runStatus(ctx context.Context, a *app) error {
 		}
 		c.remember(e.store, e.compiler)
 	}
-	out, err := a.status(ctx, e)
+	out, err := a.status(ctx, e, wrong)
 	if err != nil {
 		return err
 	}
@@ -117,8 +118,8 @@ func runStatus(ctx context.Context, a *app) error {
 }
 
 // status looks at every topic; none is made.
-func (a *app) status(ctx context.Context, e *engine) (status, error) {
-	out := status{Up: e.session.up, Topics: []topicStatus{}}
+func (a *app) status(ctx context.Context, e *engine, wrong problems) (status, error) {
+	out := status{Up: e.session.up, Topics: []topicStatus{}, Problems: wrong}
 	work := readRebuilds(e.session.project)
 	for _, name := range e.session.project.TopicNames() {
 		t, m, err := readTopicStatus(ctx, e.log, e.store, e.session.project.Topics[name])
@@ -273,6 +274,9 @@ func (a *app) printStatus(s status) error {
 			fmt.Fprintf(a.stdout, "note: %s reads %s of %s above the batch layer: its slices would not be clearly smaller, or its SQL fails on them\n", v, count(int(t.Speed.Withheld[v]), "record"), t.Topic)
 		}
 	}
+	for _, p := range s.Problems {
+		fmt.Fprintf(a.stdout, "left out: %s\n", p)
+	}
 	return nil
 }
 
@@ -281,6 +285,9 @@ func (a *app) printViewStatus(v *viewStatus) {
 	if !v.whole() {
 		fmt.Fprintf(a.stdout, "view %s has partials over %d of %s, %s of %s records; the others are read from data files\n", v.View, v.Covered, count(v.Ranges, "committed range"),
 			thousands(v.Ready), thousands(v.Records))
+	}
+	if v.Failed != "" {
+		fmt.Fprintf(a.stdout, "view %s has no answer over these records: %s\n", v.View, v.Failed)
 	}
 	for _, r := range v.Rebuilding {
 		fmt.Fprintf(a.stdout, "process %d is rebuilding %s\n", r.PID, r)

@@ -81,7 +81,7 @@ func runValidate(ctx context.Context, a *app, o *validateOptions) error {
 	if p == nil {
 		return problems(found)
 	}
-	c, more, err := compile(p)
+	c, more, err := compile(p, nil)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +34,7 @@ func viewNames(p *project.Project) []string {
 }
 
 func runVerify(ctx context.Context, a *app, names []string) error {
-	e, err := a.engine(ctx)
+	e, err := a.engineOf(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -82,6 +84,25 @@ func runVerify(ctx context.Context, a *app, names []string) error {
 		return err
 	}
 	return nil
+}
+
+// engineOf is an engine with the views named, or all if none is. Errors: what is wrong with one of them.
+func (a *app) engineOf(ctx context.Context, names []string) (*engine, error) {
+	if len(names) == 0 {
+		return a.engine(ctx)
+	}
+	e, wrong, err := a.engineDespite(ctx, viewsIn(strings.Join(names, " ")))
+	if err != nil {
+		return nil, err
+	}
+	defs := e.catalog.definitions()
+	for _, name := range names {
+		if defs.Views[name] == nil && slices.Contains(viewNames(e.session.project), name) {
+			e.Close()
+			return nil, wrong
+		}
+	}
+	return e, nil
 }
 
 func (a *app) printVerdict(v *serving.Verdict) {
