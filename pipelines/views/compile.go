@@ -36,6 +36,9 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 	if err := checkFunctions(c.duck, b.src, query, true); err != nil {
 		return nil, err
 	}
+	if err := checkNested(c.duck, b.src, query); err != nil {
+		return nil, err
+	}
 	if v.SQL, err = c.duck.Print(query.Clone()); err != nil {
 		return nil, err
 	}

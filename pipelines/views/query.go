@@ -89,6 +89,9 @@ func (c *Compiler) Query(text string, known Tables) (*Query, error) {
 	if err := checkFunctions(c.duck, a.src, a.query, false); err != nil {
 		return nil, err
 	}
+	if err := checkNested(c.duck, a.src, a.query); err != nil {
+		return nil, err
+	}
 	if err := a.bindParameters(); err != nil {
 		return nil, err
 	}

@@ -43,6 +43,7 @@ var tableFunctions = map[string]bool{
 
 // Words whose nodes DuckDB gives no place; they name a place in a message and decide nothing.
 var (
+	showWord   = regexp.MustCompile(`(?i)\b(DESCRIBE|DESC|SUMMARIZE|SHOW)\b`)
 	sampleWord = regexp.MustCompile(`(?i)\b(USING\s+SAMPLE|TABLESAMPLE)\b`)
 	parameter  = regexp.MustCompile(`\$\w+|\?`)
 )
@@ -71,7 +72,8 @@ func checkCalls(duck *engine.Conn, src tree.Source, query tree.Node, view bool, 
 		}
 		switch n.Str("type") {
 		case "SHOW_REF":
-			return refuse(tree.Node{}, "DESCRIBE, SUMMARIZE and SHOW are not allowed, only SELECT is", "`millrace validate -v` shows topics and views with their columns")
+			problem = src.Wrong(src.Find(showWord), "DESCRIBE, SUMMARIZE and SHOW are not allowed, only SELECT is", "`millrace validate -v` shows topics and views with their columns")
+			return false
 		case "TABLE_FUNCTION":
 			fn := n.Sub("function")
 			name := strings.ToLower(fn.Str("function_name"))
