@@ -104,8 +104,8 @@ func (f *fate) storing(next http.Handler) http.Handler {
 	})
 }
 
-// kinds are what lies in a store, by the path.
-var kinds = []struct {
+// storedKinds are what lies in a store, by the path.
+var storedKinds = []struct {
 	path *regexp.Regexp
 	name string
 }{
@@ -119,7 +119,7 @@ var kinds = []struct {
 }
 
 func kindOf(path string) string {
-	for _, k := range kinds {
+	for _, k := range storedKinds {
 		if k.path.MatchString(path) {
 			return k.name
 		}
