@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"strings"
 	"sync"
 
+	"github.com/aws/smithy-go"
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/s3blob" // s3://
 	"gocloud.dev/gcerrors"
@@ -210,6 +212,22 @@ func (b *bucket) problem(verb, name string, err error) error {
 		hint = "make the bucket, or set store: to another; nothing is lost"
 	case code == gcerrors.PermissionDenied:
 		hint = "give this user's key the right to read, write, list and delete there; nothing is lost"
+	case strings.Contains(err.Error(), "get credentials"):
+		hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; nothing is lost"
 	}
-	return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("store %s: %s %s", b.url, verb, name), Err: err, Hint: hint}
+	return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("store %s: %s %s", b.url, verb, name), Err: cause(err), Hint: hint}
+}
+
+// cause is what the store or the network says, without the stages that it came through.
+func cause(err error) error {
+	if said := (smithy.APIError)(nil); errors.As(err, &said) {
+		return fmt.Errorf("%s: %s", said.ErrorCode(), said.ErrorMessage())
+	}
+	if broken := (*net.OpError)(nil); errors.As(err, &broken) {
+		return broken
+	}
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return err
 }
