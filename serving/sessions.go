@@ -13,11 +13,13 @@ import (
 // longer than many a question, and closed after its answer has been given. Safe for concurrent use.
 type sessions struct {
 	limits kernel.Limits
-	ready  chan *kernel.Session // nil: none is kept
+	ready  chan *kernel.Session // nil: none is kept; one that is nil could not be opened
 
-	mu     sync.Mutex
-	closed bool
-	work   sync.WaitGroup // what goes on beside questions
+	mu      sync.Mutex
+	closed  bool
+	opening int            // engines that are being opened for ready
+	waiting int            // questions that wait for one of them
+	work    sync.WaitGroup // what goes on beside questions
 }
 
 func newSessions(l kernel.Limits, spare int) *sessions {
@@ -35,29 +37,77 @@ func (s *sessions) take(ctx context.Context, spill string) (*kernel.Session, err
 	if s.ready == nil {
 		return kernel.OpenSession(ctx, limits)
 	}
-	s.beside(s.fill)
+	ready := s.next(ctx)
+	s.refill()
+	if ready == nil {
+		return kernel.OpenSession(ctx, limits)
+	}
+	if err := ready.Exec(ctx, "SET temp_directory = "+schemas.QuoteText(spill)); err != nil {
+		ready.Close()
+		return nil, err
+	}
+	return ready, nil
+}
+
+// next is an engine that is ready, or will be before another one could be opened; nil: there is none.
+func (s *sessions) next(ctx context.Context) *kernel.Session {
 	select {
 	case ready := <-s.ready:
-		if err := ready.Exec(ctx, "SET temp_directory = "+schemas.QuoteText(spill)); err != nil {
-			ready.Close()
-			return nil, err
-		}
-		return ready, nil
+		return ready
 	default:
-		return kernel.OpenSession(ctx, limits)
+	}
+	s.mu.Lock()
+	wait := s.opening > s.waiting
+	if wait {
+		s.waiting++
+	}
+	s.mu.Unlock()
+	if !wait {
+		return nil
+	}
+	defer func() {
+		s.mu.Lock()
+		s.waiting--
+		s.mu.Unlock()
+	}()
+	select {
+	case ready := <-s.ready:
+		return ready
+	case <-ctx.Done():
+		return nil
 	}
 }
 
-// fill opens an engine for a question to come, if there is room for one.
+// refill opens an engine for a question to come. Every question that took one calls it, so one that waits gets its own.
+func (s *sessions) refill() {
+	s.mu.Lock()
+	s.opening++
+	s.mu.Unlock()
+	done := func() {
+		s.mu.Lock()
+		s.opening--
+		s.mu.Unlock()
+	}
+	if !s.beside(func() {
+		defer done()
+		s.fill()
+	}) {
+		done()
+	}
+}
+
+// fill opens an engine and keeps it, if there is room for one.
 func (s *sessions) fill() {
 	session, err := kernel.OpenSession(context.Background(), s.limits)
 	if err != nil {
-		return // the question that finds none will say why
+		session = nil // the question that gets it will say why
 	}
 	select {
 	case s.ready <- session:
 	default:
-		session.Close()
+		if session != nil {
+			session.Close()
+		}
 	}
 }
 
@@ -91,7 +141,9 @@ func (s *sessions) close() {
 	for {
 		select {
 		case session := <-s.ready:
-			session.Close()
+			if session != nil {
+				session.Close()
+			}
 		default:
 			return
 		}
