@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/batch"
@@ -21,18 +22,46 @@ type cycles struct {
 	done, lost, failed int // cycles; lost ones are those that another process was faster with
 }
 
-// run runs a cycle of every topic each time until ctx ends. A cycle that fails is reported and tried again at its next
+// run runs a cycle of every topic each time until ctx ends, and one before its time where Kafka may drop what it would read. A cycle that fails is reported and tried again at its next
 // time: the log keeps what it would have read. One that another process was faster with has failed nothing: what it would
 // have committed is committed.
 func (c *cycles) run(ctx context.Context) error {
-	tick := time.NewTicker(c.every)
+	tick, look := time.NewTicker(c.every), time.NewTicker(guardEvery)
 	defer tick.Stop()
+	defer look.Stop()
+	c.guard(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
 			c.all(ctx)
+		case <-look.C:
+			c.guard(ctx)
+		}
+	}
+}
+
+// guardEvery is how often it is looked for records that Kafka may drop before their cycle's time.
+const guardEvery = time.Minute
+
+// guard runs the cycles of topics early whose unread records Kafka may drop, and raises the alarm if they stay unread.
+func (c *cycles) guard(ctx context.Context) {
+	e, topics := c.now(ctx)
+	for _, name := range topics {
+		in := e.cycle(c.app, name)
+		unread, err := in.Unread(ctx, time.Now())
+		if err == nil && slices.ContainsFunc(unread, func(u batch.Unread) bool { return u.Early() }) {
+			c.one(ctx, e, name)
+			unread, err = in.Unread(ctx, time.Now())
+		}
+		if err != nil {
+			c.fail(ctx, err)
+		}
+		for _, u := range unread {
+			if u.Alarm() {
+				c.app.logger().ErrorContext(ctx, "records may be lost to history", "error", u.Problem(name))
+			}
 		}
 	}
 }
@@ -40,6 +69,17 @@ func (c *cycles) run(ctx context.Context) error {
 // all runs one cycle a topic, of the project as its files are now. A topic that fails does not keep the others from
 // theirs.
 func (c *cycles) all(ctx context.Context) {
+	e, topics := c.now(ctx)
+	for _, name := range topics {
+		c.one(ctx, e, name)
+	}
+	if e != nil {
+		c.after()
+	}
+}
+
+// now is the project as its files are, and its topics that have cycles here; none if it cannot be read.
+func (c *cycles) now(ctx context.Context) (*engine, []string) {
 	e, err := c.live.engine(ctx)
 	var topics []string
 	if err == nil {
@@ -47,28 +87,30 @@ func (c *cycles) all(ctx context.Context) {
 	}
 	if err != nil {
 		c.fail(ctx, err)
+		return nil, nil
+	}
+	return e, topics
+}
+
+// one runs a topic's cycle.
+func (c *cycles) one(ctx context.Context, e *engine, topic string) {
+	r, err := e.cycle(c.app, topic).Cycle(ctx)
+	switch {
+	case errors.Is(err, store.ErrExist):
+		c.lost++
+		c.app.note("%s: another batch process committed this cycle first; the next one goes on from there", topic)
+		return
+	case err != nil:
+		c.fail(ctx, err)
 		return
 	}
-	for _, name := range topics {
-		r, err := e.cycle(c.app, name).Cycle(ctx)
-		switch {
-		case errors.Is(err, store.ErrExist):
-			c.lost++
-			c.app.note("%s: another batch process committed this cycle first; the next one goes on from there", name)
-			continue
-		case err != nil:
-			c.fail(ctx, err)
-			continue
-		}
-		c.done++
-		for _, f := range r.Failed {
-			c.app.logger().Error("batch cycle", "error", f)
-		}
-		if c.report != nil {
-			c.report(name, r)
-		}
+	c.done++
+	for _, f := range r.Failed {
+		c.app.logger().Error("batch cycle", "error", f)
 	}
-	c.after()
+	if c.report != nil {
+		c.report(topic, r)
+	}
 }
 
 func (c *cycles) fail(ctx context.Context, err error) {

@@ -85,6 +85,9 @@ func positionsOf(s status) []httpapi.Position {
 				"batch": {Frontier: t.Batch.Frontier, Lag: t.Batch.Lag},
 				"speed": {Frontier: t.Speed.Frontier, Lag: t.Speed.Lag},
 			}}
+		for _, u := range t.Batch.Unread {
+			p.Unread = append(p.Unread, httpapi.UnreadPosition{Partition: u.Partition, Seconds: u.Seconds})
+		}
 		for _, v := range t.Views {
 			view := httpapi.ViewPosition{View: v.View, Records: v.Records, Ready: v.Ready, Rows: v.Rows, Bytes: v.Bytes}
 			for _, r := range v.Rebuilding {

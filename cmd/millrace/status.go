@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"text/tabwriter"
@@ -24,6 +26,9 @@ func newStatus(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "For each topic and layer: offsets, lag, freshness, rejects",
+		Long: `status shows for each topic what is in the log, what batch cycles have read and how far the speed layer is; of views, what they
+lack. Where Kafka drops records after a time, it says when the first goes that no cycle has read. When less than a quarter of that time
+is left the exit code is 1.`,
 		Example: `  millrace status
   millrace status --json`,
 		Args: cobra.NoArgs,
@@ -83,6 +88,7 @@ type batchStatus struct {
 	Rejects  int64            `json:"rejects"`
 	Bytes    int64            `json:"bytes"`
 	Newest   *time.Time       `json:"newest,omitempty"` // the last append time that lies in it
+	Unread   []batch.Unread   `json:"unread,omitempty"` // what Kafka drops some day, and no cycle has read
 }
 
 func runStatus(ctx context.Context, a *app) error {
@@ -111,10 +117,14 @@ func runStatus(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if a.json {
-		return a.printJSON(out)
+	alarm := out.alarm()
+	if !a.json {
+		return cmp.Or(a.printStatus(out), alarm)
 	}
-	return a.printStatus(out)
+	if err := a.printJSON(out); err != nil || alarm == nil {
+		return err
+	}
+	return said{alarm}
 }
 
 // status looks at every topic; none is made.
@@ -132,9 +142,24 @@ func (a *app) status(ctx context.Context, e *engine, wrong problems) (status, er
 		if t.Views, err = viewsStatus(ctx, e.cycle(a, name), m, work); err != nil {
 			return out, err
 		}
+		if t.Batch.Unread, err = e.cycle(a, name).Unread(ctx, time.Now()); err != nil {
+			return out, err
+		}
 		out.Topics = append(out.Topics, t)
 	}
 	return out, nil
+}
+
+// alarm is the first partition whose records are about to be lost to history.
+func (s *status) alarm() error {
+	for _, t := range s.Topics {
+		for i := range t.Batch.Unread {
+			if u := &t.Batch.Unread[i]; u.Alarm() {
+				return u.Problem(t.Topic)
+			}
+		}
+	}
+	return nil
 }
 
 // viewsStatus is how far the partials of a topic's views are, nil before the first cycle.
@@ -267,6 +292,7 @@ func (a *app) printStatus(s status) error {
 		for i := range t.Views {
 			a.printViewStatus(&t.Views[i])
 		}
+		printUnread(a.stdout, &t)
 		for _, n := range t.Notes {
 			fmt.Fprintf(a.stdout, "note: %s\n", n)
 		}
@@ -278,6 +304,15 @@ func (a *app) printStatus(s status) error {
 		fmt.Fprintf(a.stdout, "left out: %s\n", p)
 	}
 	return nil
+}
+
+// printUnread says of the partition that has the least time when Kafka may drop what no cycle has read.
+func printUnread(w io.Writer, t *topicStatus) {
+	if len(t.Batch.Unread) == 0 {
+		return
+	}
+	u := slices.MinFunc(t.Batch.Unread, func(a, b batch.Unread) int { return a.Dropped.Compare(b.Dropped) })
+	fmt.Fprintf(w, "%s[%d]: Kafka may drop offset %d, which no cycle has read, from %s on\n", t.Topic, u.Partition, u.Offset, u.Dropped.Format("2006-01-02 15:04:05"))
 }
 
 // printViewStatus says what is not as it should be in the end: partials that are missing, and work on them.

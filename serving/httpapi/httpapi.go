@@ -44,6 +44,13 @@ type Position struct {
 	Views  []ViewPosition // those with partials
 
 	Withheld map[string]int64 // view -> offsets whose slices have no rows
+	Unread   []UnreadPosition
+}
+
+// UnreadPosition is when Kafka may drop the first record of a partition that no cycle has read.
+type UnreadPosition struct {
+	Partition int32
+	Seconds   float64 // until then
 }
 
 // ViewPosition is how far a view's partials are over what is committed.

@@ -93,12 +93,13 @@ var (
 	viewBytes   = prometheus.NewDesc("millrace_view_partial_bytes", "Bytes of a view's partials.", []string{"topic", "view"}, nil)
 	viewLeft    = prometheus.NewDesc("millrace_view_rebuild_seconds_left", "Until a view's partials are whole, while this machine works on them.", []string{"topic", "view"}, nil)
 	withheld    = prometheus.NewDesc("millrace_slices_withheld_offsets", "Offsets above the batch layer's frontier whose slices of a view have no rows.", []string{"topic", "view"}, nil)
+	unread      = prometheus.NewDesc("millrace_unread_seconds_left", "Until Kafka may drop the first record of a partition that no batch cycle has read.", []string{"topic", "partition"}, nil)
 	statusUp    = prometheus.NewDesc("millrace_status_up", "1 if broker and store answered this scrape, else the topics' metrics are missing.", nil, nil)
 )
 
 // Describe sends the descriptions.
 func (p *positions) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{endOffset, frontier, lag, viewRecords, viewReady, viewRows, viewBytes, viewLeft, withheld, statusUp} {
+	for _, d := range []*prometheus.Desc{endOffset, frontier, lag, viewRecords, viewReady, viewRows, viewBytes, viewLeft, withheld, unread, statusUp} {
 		out <- d
 	}
 }
@@ -122,6 +123,9 @@ func (p *positions) Collect(out chan<- prometheus.Metric) {
 		}
 		for view, n := range t.Withheld {
 			gauge(withheld, float64(n), t.Topic, view)
+		}
+		for _, u := range t.Unread {
+			gauge(unread, u.Seconds, t.Topic, strconv.Itoa(int(u.Partition)))
 		}
 		for name, l := range t.Layers {
 			gauge(lag, float64(l.Lag), t.Topic, name)
