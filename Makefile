@@ -4,7 +4,7 @@ GOFLAGS := -tags=$(TAGS) -trimpath
 PACKAGES := ./... ./testdata
 export GOFLAGS
 
-.PHONY: build test test-engines demo cluster bench bench-engines lint lint-deploy clean
+.PHONY: build test torture test-engines demo cluster bench bench-engines lint lint-deploy clean
 
 build: ## bin/millrace
 	go build -o bin/millrace ./cmd/millrace
@@ -14,6 +14,9 @@ test: ## everything that must hold before a change goes in
 	  if [ -n "$$unformatted" ]; then printf 'gofmt these files:\n%s\n' "$$unformatted"; exit 1; fi
 	go vet $(PACKAGES)
 	go test -timeout 20m $(PACKAGES)
+
+torture: ## the law under 1,000 random schedules of everything, deaths at any lasting effect among it; -rapid.seed repeats one
+	go test -timeout 90m -count=1 -v -run '^TestTheLaw$$' . -rapid.checks=1000
 
 demo: build ## the main job from end to end on 60,000 flights
 	go run ./testdata/halves bin/demo

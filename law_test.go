@@ -8,12 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"pgregory.net/rapid"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/slice"
 	"github.com/millrace/millrace/serving"
+	"github.com/millrace/millrace/speed"
 )
 
 const lawTopic = `
@@ -104,22 +106,23 @@ func TestTheLaw(t *testing.T) {
 	}
 	useS3(t)
 	var used serving.Layers
-	folded, found := 0, 0
+	folded, found, died := 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		l, at := &law{T: t, ctx: context.Background()}, ""
+		l, at := &law{T: t, ctx: context.Background(), fate: &fate{}}, ""
 		dir, err := os.MkdirTemp("", "millrace-law-")
 		l.must(err)
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		if rapid.IntRange(0, 3).Draw(t, "store") == 0 {
-			at = newS3(l.must, t.Cleanup, func(h http.Handler) http.Handler { return h })
+			at = newS3(l.must, t.Cleanup, l.fate.storing)
 		}
-		l.mill = newMill(l.must, t.Cleanup, dir, rapid.Int32Range(1, 4).Draw(t, "partitions"), topic, lawReference)
+		l.mill = newMill(l.must, t.Cleanup, dir, rapid.Int32Range(1, 4).Draw(t, "partitions"), topic, lawReference, kfake.ListenFn(l.fate.listen))
+		l.fate.watch(l.mill.broker)
 		l.mill.at = at
 		l.open()
 		steps := map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "slices": l.slices, "tidy": func() { l.must(l.mill.tidy(l.ctx)) }, "noise": l.noise, "cycle": l.cycleOnce, "cycles": l.cycles, "cycle of few views": l.cycleOfFew, "history": l.history, "killed cycle": l.killedCycle,
-			"two cycles": l.twoCycles, "restart": l.open, "drop": l.drop, "grow": l.grow, "made again": l.remake}
+			"two cycles": l.twoCycles, "restart": l.open, "drop": l.drop, "death": l.death, "grow": l.grow, "made again": l.remake}
 		for range rapid.IntRange(3, 9).Draw(t, "steps") {
-			steps[rapid.SampledFrom([]string{"send", "send", "send", "slice", "slice", "slices", "slices", "tidy", "noise", "noise", "cycle", "cycles", "cycle of few views", "history", "killed cycle", "two cycles", "restart", "drop", "grow", "grow", "made again"}).Draw(t, "step")]()
+			steps[rapid.SampledFrom([]string{"send", "send", "send", "slice", "slice", "slices", "slices", "tidy", "noise", "noise", "cycle", "cycles", "cycle of few views", "history", "killed cycle", "two cycles", "restart", "drop", "death", "death", "death", "grow", "grow", "made again"}).Draw(t, "step")]()
 		}
 		l.must(l.mill.check(l.ctx, nil))
 		_, end, err := l.mill.log.Offsets(l.ctx, "t")
@@ -141,10 +144,10 @@ func TestTheLaw(t *testing.T) {
 		used.Batch.Records += l.mill.used.Batch.Records
 		used.Speed.Slices += l.mill.used.Speed.Slices
 		used.Raw.Records += l.mill.used.Raw.Records
-		folded, found = folded+l.folded, found+l.mill.found
+		folded, found, died = folded+l.folded, found+l.mill.found, died+l.died
 	})
-	t.Logf("answers were made of %d records in batch, with %d partials folded, %d slices and %d raw records", used.Batch.Records, folded, used.Speed.Slices, used.Raw.Records)
-	if folded == 0 || found == 0 || used.Batch.Records == 0 || used.Speed.Slices == 0 || used.Raw.Records == 0 {
+	t.Logf("answers were made of %d records in batch, with %d partials folded, %d slices and %d raw records; %d processes died", used.Batch.Records, folded, used.Speed.Slices, used.Raw.Records, died)
+	if folded == 0 || died == 0 || found == 0 || used.Batch.Records == 0 || used.Speed.Slices == 0 || used.Raw.Records == 0 {
 		t.Error("a layer took no part")
 	}
 }
@@ -154,6 +157,8 @@ type law struct {
 	*rapid.T
 	ctx     context.Context
 	mill    *mill
+	fate    *fate  // of the processes; one that lives on is not touched
+	died    int    // processes
 	last    []byte // the slice published last
 	dropped bool   // the log no longer holds its first records
 	folded  int    // partials
@@ -338,6 +343,48 @@ func (l *law) killedCycle() {
 		if isNew && (strings.HasSuffix(file.Name, ".manifest") || rapid.Bool().Draw(l.T, "not built yet")) {
 			l.must(l.mill.store.Delete(l.ctx, file.Name))
 		}
+	}
+}
+
+// death lets a process die at one of its lasting effects, before it or after it, or come to its end; the next finds the
+// answer to a view right.
+func (l *law) death() {
+	d := rapid.SampledFrom(slices.Sorted(maps.Keys(l.deaths()))).Draw(l.T, "doing")
+	at, err := l.fate.live(l.ctx, rapid.IntRange(1, 8).Draw(l.T, "effect"), rapid.Bool().Draw(l.T, "after it"), l.deaths()[d])
+	l.must(err)
+	if at != "" {
+		l.died++
+	}
+	l.open()
+	l.must(l.mill.check(l.ctx, nil))
+}
+
+// deaths are what the process may be doing. Records it does not send: how many there are is known.
+func (l *law) deaths() map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"cycle": func(ctx context.Context) error {
+			_, err := l.mill.cycle.Cycle(ctx)
+			return err
+		},
+		"history": func(ctx context.Context) error {
+			_, err := l.mill.cycle.CatchUp(ctx, batch.Pace{})
+			return err
+		},
+		"slices": func(ctx context.Context) error {
+			in := speed.Input{Log: l.mill.log, Store: l.mill.store, Topic: l.mill.topic, Views: l.mill.cycle.Views, References: l.mill.refs, Scratch: l.mill.dir}
+			return in.CatchUp(ctx)
+		},
+		"folds of slices": l.mill.tidy,
+		"collecting": func(ctx context.Context) error {
+			in := *l.mill.cycle
+			in.Keep = time.Millisecond
+			_, err := in.Collect(ctx, time.Now().Add(time.Hour))
+			return err
+		},
+		"repair": func(ctx context.Context) error {
+			_, err := l.mill.cycle.Repair(ctx, time.Now().Add(2*time.Hour))
+			return err
+		},
 	}
 }
 

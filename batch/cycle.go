@@ -11,6 +11,7 @@ import (
 
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/runner"
+	folders "github.com/millrace/millrace/pipelines/scratch"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
 )
@@ -45,6 +46,7 @@ func (f Failure) Error() string {
 // unmoved frontier. A new version of a reference table that is joined as it was comes into force with it. Errors: a Problem over store.ErrExist if another cycle committed first.
 func (in *Input) Cycle(ctx context.Context) (*Report, error) {
 	began := time.Now()
+	_ = folders.Sweep(in.Scratch, buildPrefix) // also where nothing is to be built; what it leaves does no harm
 	p, err := in.Plan(ctx)
 	if err != nil {
 		return nil, err

@@ -18,9 +18,11 @@ type scratch struct {
 	files  int
 }
 
+const buildPrefix = "millrace-build-"
+
 // newScratch makes a folder under parent, empty for the system's, and sweeps out those whose owner was killed.
 func newScratch(parent string) (*scratch, error) {
-	f, err := folders.New(parent, "millrace-build-")
+	f, err := folders.New(parent, buildPrefix)
 	if err != nil {
 		return nil, scratchProblem("make a scratch folder in "+parent, err)
 	}

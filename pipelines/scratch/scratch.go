@@ -31,7 +31,7 @@ func New(parent, prefix string) (*Folder, error) {
 		err = os.MkdirAll(parent, 0o755)
 	}
 	if err == nil {
-		err = sweep(parent, prefix)
+		err = Sweep(parent, prefix)
 	}
 	f := &Folder{}
 	for err == nil && f.lock == nil {
@@ -74,8 +74,11 @@ func (s *Folder) Close() {
 	s.lock.Close()
 }
 
-// sweep removes the folders under parent whose owner is dead. What it may not touch, it leaves.
-func sweep(parent, prefix string) error {
+// Sweep removes the folders under parent, empty for the system's, whose owner is dead. What it may not touch, it leaves.
+func Sweep(parent, prefix string) error {
+	if parent == "" {
+		parent = os.TempDir()
+	}
 	entries, err := os.ReadDir(parent)
 	if err != nil {
 		return err
