@@ -238,3 +238,33 @@ func TestDocsIndex(t *testing.T) {
 		}
 	}
 }
+
+// Each promise names tests that there are.
+func TestGuaranteesAreHeld(t *testing.T) {
+	text, err := os.ReadFile("docs/guarantees.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	if err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		code, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`).FindAllStringSubmatch(string(code), -1) {
+			there[m[1]] = true
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(string(text), -1)
+	for _, m := range named {
+		if !there[m[1]] {
+			t.Errorf("docs/guarantees.md names %s, which is not there", m[1])
+		}
+	}
+	if len(named) < 30 {
+		t.Errorf("it names %d tests", len(named))
+	}
+}
