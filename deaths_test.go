@@ -23,7 +23,7 @@ type fate struct {
 	left   int  // effects until it dies; 0: it does not
 	after  bool // it dies when the effect is done, and not before
 	dead   bool
-	doomed bool   // the broker is doing the last effect
+	doomed bool   // the last effect is being done: nothing else comes through any more
 	at     string // the effect that it died at
 	kill   func()
 	conns  map[net.Conn]bool
@@ -58,7 +58,7 @@ func (f *fate) arrives(effect string) (done, last bool) {
 		return true, false
 	}
 	f.at = effect
-	if !f.after {
+	if f.doomed = f.after; !f.doomed {
 		f.die()
 	}
 	return f.after, true
@@ -76,7 +76,7 @@ func (f *fate) die() {
 func (f *fate) isDead() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.dead
+	return f.dead || f.doomed
 }
 
 // storing puts the fate before an object store.
@@ -127,21 +127,15 @@ func kindOf(path string) string {
 	return path
 }
 
-// mortal are the effects that a broker's requests have.
+// watch lets a process die at what its requests do to a broker.
 func (f *fate) watch(broker *kfake.Cluster) {
 	of := func(key kmsg.Key, effect func(kmsg.Request) string) {
 		broker.ControlKey(int16(key), func(r kmsg.Request) (kmsg.Response, error, bool) {
 			broker.KeepControl()
-			done, last := f.arrives(effect(r))
-			if !done {
+			if done, _ := f.arrives(effect(r)); !done {
 				return nil, errDead, true
 			}
-			if last {
-				f.mu.Lock()
-				f.doomed = true // until it is answered, which comes after it is done
-				f.mu.Unlock()
-			}
-			return nil, nil, false
+			return nil, nil, false // the last is answered after it is done
 		})
 	}
 	named := func(text string) func(kmsg.Request) string { return func(kmsg.Request) string { return text } }

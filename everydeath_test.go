@@ -18,6 +18,7 @@ import (
 	"github.com/millrace/millrace/batch"
 	"github.com/millrace/millrace/ingest"
 	"github.com/millrace/millrace/pipelines/kafkalog"
+	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/serving"
@@ -52,11 +53,11 @@ var doings = map[string]struct {
 		_, err := d.cycle.CatchUp(ctx, batch.Pace{})
 		return err
 	}, nil},
-	"a rebuild": {(*deaths).harm, func(d *deaths, ctx context.Context) error {
+	"a rebuild": {(*deaths).harmPartial, func(d *deaths, ctx context.Context) error {
 		_, err := d.cycle.Rebuild(ctx, d.cycle.Views, batch.Pace{})
 		return err
 	}, nil},
-	"collecting what no view has": {(*deaths).edit, func(d *deaths, ctx context.Context) error {
+	"collecting what no view has": {(*deaths).editWhatIsMade, func(d *deaths, ctx context.Context) error {
 		d.cycle.Keep = time.Millisecond
 		for at := range 4 { // noted, dropped, removed
 			if _, err := d.cycle.Collect(ctx, time.Now().Add(time.Duration(at)*time.Hour)); err != nil {
@@ -65,7 +66,7 @@ var doings = map[string]struct {
 		}
 		return nil
 	}, nil},
-	"a repair": {(*deaths).harm, func(d *deaths, ctx context.Context) error {
+	"a repair": {(*deaths).harmAll, func(d *deaths, ctx context.Context) error {
 		_, err := d.cycle.Repair(ctx, time.Now().Add(2*time.Hour))
 		return err
 	}, nil},
@@ -89,7 +90,7 @@ var lasting = []string{
 }
 
 // Whenever a process dies, before an effect or after it, the next one goes on: every merged answer is its recompute, store and log
-// are whole, what was put in is there once.
+// are whole, what was put in is there once. What mends damage has mended it when one comes to its end.
 func TestEveryDeath(t *testing.T) {
 	useS3(t)
 	t.Setenv("AWS_MAX_ATTEMPTS", "1") // the dead need not try again
@@ -214,14 +215,17 @@ func (d *deaths) cycleOnce(ctx context.Context) error {
 	return err
 }
 
-// edit gives a view another definition, and history partials of it and of no view.
+// edit gives a view another definition, which lacks partials.
 func (d *deaths) edit() {
-	if !strings.Contains(d.Name(), "history") {
-		_, err := d.cycle.CatchUp(d.Context(), batch.Pace{})
-		d.must(err)
-	}
 	d.edits++
 	d.open()
+}
+
+// editWhatIsMade gives a view that has all its partials another definition: they are no view's.
+func (d *deaths) editWhatIsMade() {
+	_, err := d.cycle.CatchUp(d.Context(), batch.Pace{})
+	d.must(err)
+	d.edit()
 }
 
 func (d *deaths) editReference() {
@@ -230,25 +234,32 @@ func (d *deaths) editReference() {
 	d.open()
 }
 
-// harm flips a bit in a partial and removes a data file that the log can stand in for.
-func (d *deaths) harm() {
+// harmPartial flips a bit in a partial.
+func (d *deaths) harmPartial() {
+	d.open()
+	name := d.first("/partials/")
+	text, err := d.store.Get(d.Context(), name)
+	d.must(err)
+	text[len(text)/2] ^= 1
+	d.must(d.store.Put(d.Context(), name, text))
+	d.harmed = true
+}
+
+// harmAll removes a data file, too, that the log can stand in for.
+func (d *deaths) harmAll() {
+	d.harmPartial()
+	d.must(d.store.Delete(d.Context(), d.first("/data/")))
+}
+
+// first is the first stored file in a folder of that name.
+func (d *deaths) first(folder string) string {
 	files, err := d.store.List(d.Context(), "topics/")
 	d.must(err)
-	d.open()
-	data := false
-	for _, f := range files {
-		switch {
-		case strings.Contains(f.Name, "/partials/") && !d.harmed:
-			text, err := d.store.Get(d.Context(), f.Name)
-			d.must(err)
-			text[len(text)/2] ^= 1
-			d.must(d.store.Put(d.Context(), f.Name, text))
-			d.harmed = true
-		case strings.Contains(f.Name, "/data/") && !data && strings.Contains(d.Name(), "repair"):
-			d.must(d.store.Delete(d.Context(), f.Name))
-			data = true
-		}
+	i := slices.IndexFunc(files, func(f store.Info) bool { return strings.Contains(f.Name, folder) })
+	if i < 0 {
+		d.Fatalf("there is nothing in %s", folder)
 	}
+	return files[i].Name
 }
 
 // inputLines is how many lines a file has.

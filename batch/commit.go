@@ -44,12 +44,12 @@ func (in *Input) Commit(ctx context.Context, p *Plan, results []result) error {
 		next.Partials = append(next.Partials, add...)
 		changed := len(built)+len(add) > 0
 		for _, f := range folds {
-			if !slices.ContainsFunc(f.Parts, func(p manifest.Partial) bool { return !slices.Contains(m.Partials, p) }) { // else it is of what was replaced
+			if !slices.ContainsFunc(f.Parts, func(p manifest.Partial) bool { return !names(m, p) }) { // else it is of what was replaced
 				next.Partials, changed = append(unfolded(next.Partials, f.Partials), f.Partials...), true
 			}
 		}
 		if fresh := comeIntoForce(next, p.Fresh); !changed && !fresh {
-			return nil, late(m)
+			return nil, dataset.Late(m)
 		}
 		sortManifest(next)
 		return next, nil
@@ -58,6 +58,17 @@ func (in *Input) Commit(ctx context.Context, p *Plan, results []result) error {
 		return fmt.Errorf("commit %s: %w", in.Topic.Name, err)
 	}
 	return nil
+}
+
+// names says whether a manifest names a partial's file, whatever it says beside it.
+func names(m *manifest.Manifest, p manifest.Partial) bool {
+	return slices.ContainsFunc(m.Partials, func(named manifest.Partial) bool { return samePartial(named, p) })
+}
+
+// samePartial says whether two entries are of one partial: whether parts of it were removed meanwhile makes no difference.
+func samePartial(a, b manifest.Partial) bool {
+	a.Spent = b.Spent
+	return a == b
 }
 
 // follow is the manifest that comes after m when the plan is done, without what was built. Moves says that the frontier
@@ -73,17 +84,11 @@ func (in *Input) follow(p *Plan, m *manifest.Manifest, moves bool) (*manifest.Ma
 	}
 	for part, at := range m.Frontier {
 		if p.From[part] != at || p.Start[part] != m.Start[part] {
-			return nil, late(m)
+			return nil, dataset.Late(m)
 		}
 	}
 	next.Start, next.Frontier = p.Start, p.To
 	return next, nil
-}
-
-// late says that another cycle was faster.
-func late(m *manifest.Manifest) error {
-	return &schemas.Problem{Message: fmt.Sprintf("another cycle of %s committed manifest %d first", m.Topic, m.Sequence), Err: store.ErrExist,
-		Hint: "nothing is lost: run the cycle again, it goes on from there"}
 }
 
 // after is a copy of the manifest with the next number.

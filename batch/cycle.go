@@ -3,6 +3,7 @@ package batch
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/runner"
 	folders "github.com/millrace/millrace/pipelines/scratch"
+	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
 )
@@ -43,7 +45,8 @@ func (f Failure) Error() string {
 }
 
 // Cycle plans, and runs the pipeline that builds and commits. With nothing new it commits nothing and says so by an
-// unmoved frontier. A new version of a reference table that is joined as it was comes into force with it. Errors: a Problem over store.ErrExist if another cycle committed first.
+// unmoved frontier. A new version of a reference table that is joined as it was comes into force with it. Errors: a Problem
+// over store.ErrExist if another cycle committed first.
 func (in *Input) Cycle(ctx context.Context) (*Report, error) {
 	began := time.Now()
 	_ = folders.Sweep(in.Scratch, buildPrefix) // also where nothing is to be built; what it leaves does no harm
@@ -59,10 +62,14 @@ func (in *Input) Cycle(ctx context.Context) (*Report, error) {
 		}
 		in.count(m, p, r)
 	} else if len(p.Fresh) > 0 {
-		if err := in.Commit(ctx, p, nil); err != nil {
+		if err := in.Commit(ctx, p, nil); err != nil && !errors.Is(err, store.ErrExist) { // else another has brought them into force
 			return nil, err
 		}
-		r.Manifest++
+		m, err := dataset.Newest(ctx, in.Store, p.Root)
+		if err != nil {
+			return nil, fmt.Errorf("report %s: %w", in.Topic.Name, err)
+		}
+		r.Manifest = m.Sequence
 	}
 	in.hint(ctx, r)
 	r.Seconds = time.Since(began).Seconds()

@@ -12,6 +12,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
@@ -39,25 +40,25 @@ func (f Fold) partial() manifest.Partial {
 }
 
 // folds lists the runs of partials in a manifest that are long enough to be folded: what one cycle has committed the next
-// one folds. A fold that the view's SQL failed on is noted in the manifest and not tried again.
-func (in *Input) folds(m *manifest.Manifest, of []*views.View) []Fold {
+// one folds, if they lie in an era of their view. A fold that the view's SQL failed on is noted in the manifest and not tried
+// again.
+func (in *Input) folds(m *manifest.Manifest, eras []versions.Era) []Fold {
 	chains, tried := map[string][]manifest.Partial{}, map[string][]schemas.Range{}
 	for _, p := range m.Partials {
 		switch key := p.View + " " + p.Definition; {
-		case p.Failed == "":
+		case p.Failed == "" && slices.ContainsFunc(eras, func(e versions.Era) bool {
+			return e.View.Definition == p.Definition && e.Within(p.Range()) == p.Range()
+		}):
 			chains[key] = append(chains[key], p)
-		case p.Tier > 0:
+		case p.Failed != "" && p.Tier > 0:
 			tried[key] = append(tried[key], p.Range())
 		}
 	}
 	var out []Fold
 	for _, key := range slices.Sorted(maps.Keys(chains)) {
-		n := slices.IndexFunc(of, func(v *views.View) bool { return v.Definition == chains[key][0].Definition })
-		if n < 0 {
-			continue
-		}
+		n := slices.IndexFunc(eras, func(e versions.Era) bool { return e.View.Definition == chains[key][0].Definition })
 		for _, parts := range runs(chains[key], cmp.Or(in.FoldAt, foldAt)) {
-			if f := (Fold{of[n], parts}); !slices.Contains(tried[key], f.Range()) {
+			if f := (Fold{eras[n].View, parts}); !slices.Contains(tried[key], f.Range()) {
 				out = append(out, f)
 			}
 		}

@@ -286,3 +286,13 @@ func TestLargePartsAreSpent(t *testing.T) {
 		t.Errorf("after more folds: %+v; %d and %d files", c, files("each"), files("whole"))
 	}
 }
+
+// That parts of a fold were removed meanwhile makes no other partial of it, another content does.
+func TestASpentPartialIsTheSame(t *testing.T) {
+	fold := manifest.Partial{View: "v", Path: "p", To: 9, Tier: 1, CRC32C: "1"}
+	spent, other := fold, fold
+	spent.Spent, other.CRC32C = true, "2"
+	if m := (&manifest.Manifest{Partials: []manifest.Partial{spent}}); !names(m, fold) || !names(m, spent) || names(m, other) {
+		t.Errorf("%+v names the fold: %t, the other: %t", m.Partials, names(m, fold), names(m, other))
+	}
+}

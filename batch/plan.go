@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/pipelines/dataset"
@@ -103,10 +104,28 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 		p.Fresh = in.History.New(ctx, p.Versions)
 	}
 	if p.Previous != nil {
-		p.Folds = in.folds(p.Previous, viewsOf(eras))
+		p.Folds = in.folds(p.Previous, eras)
 	}
-	p.Ranges = cut(p.From.Ranges(p.To), maxRange)
+	p.Ranges = cut(between(p.From.Ranges(p.To), p.Versions), maxRange)
 	return p, nil
+}
+
+// between cuts ranges where a version of a reference table came into force: no partial is of two eras.
+func between(ranges []schemas.Range, versions []manifest.TableVersion) (out []schemas.Range) {
+	for _, r := range ranges {
+		cuts := []int64{r.From, r.To}
+		for _, v := range versions {
+			if at := v.From[r.Partition]; r.From < at && at < r.To {
+				cuts = append(cuts, at)
+			}
+		}
+		slices.Sort(cuts)
+		cuts = slices.Compact(cuts)
+		for i, to := range cuts[1:] {
+			out = append(out, schemas.Range{Partition: r.Partition, From: cuts[i], To: to})
+		}
+	}
+	return out
 }
 
 // cut tiles ranges with ones of at most size offsets. Holes in the log are within them like any offset: a range is what

@@ -320,7 +320,7 @@ func (o *outcome) replace(m *manifest.Manifest) bool {
 		m.Partials = append(m.Partials, add...)
 		return len(add) > 0
 	}
-	if !slices.Contains(m.Partials, *o.old) {
+	if !names(m, *o.old) {
 		return false
 	}
 	m.Partials = slices.DeleteFunc(m.Partials, func(p manifest.Partial) bool {

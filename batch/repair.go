@@ -103,7 +103,9 @@ func (in *Input) commitRepair(ctx context.Context, i *inspection, files, rejects
 		next := after(m, "")
 		replace(next.Files, files)
 		replace(next.Rejects, rejects)
-		next.Partials = slices.DeleteFunc(next.Partials, func(p manifest.Partial) bool { return slices.Contains(dropped, p) })
+		next.Partials = slices.DeleteFunc(next.Partials, func(p manifest.Partial) bool {
+			return slices.ContainsFunc(dropped, func(d manifest.Partial) bool { return samePartial(d, p) })
+		})
 		i.Manifest = next.Sequence
 		return next, nil
 	})

@@ -56,6 +56,8 @@ func (in *Input) spendParts(ctx context.Context, root string, m *manifest.Manife
 		}
 		if _, err := in.Store.Stat(ctx, root+p.Path); errors.Is(err, store.ErrNotExist) {
 			continue
+		} else if err != nil {
+			return err
 		}
 		if p.Tier > 0 && !p.Spent {
 			if err := in.spendParts(ctx, root, m, p, out); err != nil {

@@ -178,7 +178,7 @@ func (q *question) recomputeEras(ctx context.Context, v *views.View, eras []vers
 // certifyVersions notes with which versions views have joined records.
 func (q *question) certifyVersions(c *Certificate) {
 	h := q.server.history(q.defs)
-	for name := range q.views {
+	for _, name := range slices.Sorted(maps.Keys(q.views)) { // of several topics the last one's view decides
 		v := q.defs.Views[name]
 		for _, table := range h.AsItWas(v) {
 			for _, topic := range v.Topics {

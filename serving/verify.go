@@ -47,6 +47,7 @@ func (s *Server) Verify(ctx context.Context, defs *Definitions, v *views.View, a
 	if verdict.Certificate, err = q.certify(ctx); err != nil {
 		return nil, err
 	}
+	q.keep(ctx)
 	if len(s.history(defs).AsItWas(v)) > 0 {
 		bare := *v
 		bare.Measured = nil // the plans of eras do not measure

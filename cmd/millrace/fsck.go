@@ -78,7 +78,6 @@ func runFsck(ctx context.Context, a *app, repair bool) error {
 		return err
 	}
 	out.References.Whole, out.References.Damage = whole, append(out.References.Damage, wrong...)
-	left += len(wrong)
 	if a.json {
 		if err := a.printJSON(out); err != nil {
 			return err
@@ -88,13 +87,17 @@ func runFsck(ctx context.Context, a *app, repair bool) error {
 			fmt.Fprintln(a.stdout, line)
 		}
 	}
-	if left == 0 {
+	if left+len(wrong) == 0 {
 		return nil
 	}
 	problem := &schemas.Problem{Message: "fsck found damage in " + count(left, "place"), Hint: "run `millrace fsck --repair`: what Kafka still has is made again"}
 	if repair {
 		problem = &schemas.Problem{Message: count(left, "place") + " could not be repaired",
 			Hint: "restore them from a copy of the store; or move the topic's folder out of it and run `millrace batch`, which makes anew what Kafka still has"}
+	}
+	if left == 0 {
+		problem = &schemas.Problem{Message: "fsck found damage in " + count(len(wrong), "kept definition or table"),
+			Hint: "certificates that name them cannot be answered again: restore the files from a copy of the store, or remove them, and the next question keeps those in use anew"}
 	}
 	if a.json {
 		return said{problem}

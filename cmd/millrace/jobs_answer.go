@@ -35,6 +35,7 @@ func (j jobAnswerer) Answer(ctx context.Context, q jobs.Question, w io.Writer) (
 	server := serving.New(serving.Options{Log: j.engine.log, Store: j.engine.store, Compiler: j.engine.compiler, Limits: kernel.Limits{Memory: p.Config.Memory},
 		Scratch: j.engine.scratch, Warn: j.engine.warn,
 		Definitions: func(context.Context) (*serving.Definitions, error) { return c.definitions(), nil }})
+	defer server.Close()
 	answer, err := server.Query(ctx, serving.Request{SQL: q.SQL, Params: q.Params, AsOf: asOf, Sorted: true})
 	if err != nil {
 		return nil, err

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -148,7 +150,7 @@ func (a *app) keepSlices(ctx context.Context, l *live, named []string, leave boo
 		if err == nil {
 			err = k.adapt(ctx, e, named)
 			if wrong := l.wrong(); len(wrong) > 0 {
-				err = wrong
+				err = errors.Join(wrong, err)
 			}
 		}
 		if ctx.Err() != nil {
@@ -205,20 +207,22 @@ func (k *keeper) adapt(ctx context.Context, e *engine, named []string) error {
 		return nil
 	}
 	wanted := map[string]*speed.Input{}
+	failed := map[string]error{}
 	for _, name := range e.session.project.TopicNames() {
 		if len(named) > 0 && !slices.Contains(named, name) {
 			continue
 		}
 		in, err := e.slicing(ctx, k.app, name)
 		if err != nil {
-			return err
+			failed[name] = err // its pipeline stays as it is
+			continue
 		}
 		if len(in.Views) > 0 {
 			wanted[name] = in
 		}
 	}
 	for name, p := range k.pipelines {
-		if in := wanted[name]; in == nil || p.definitions != definitions(in.Topic, in.Views) {
+		if in := wanted[name]; failed[name] == nil && (in == nil || p.definitions != definitions(in.Topic, in.Views)) {
 			p.stop()
 			delete(k.pipelines, name)
 		}
@@ -242,7 +246,7 @@ func (k *keeper) adapt(ctx context.Context, e *engine, named []string) error {
 		k.pipelines[name] = pipeline{definitions(in.Topic, in.Views), ended, func() { cancel(); <-ended }}
 	}
 	k.of, k.looked = e.catalog, time.Now()
-	return nil
+	return errors.Join(slices.Collect(maps.Values(failed))...)
 }
 
 func (k *keeper) stopAll() {

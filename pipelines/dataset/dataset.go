@@ -133,8 +133,13 @@ func Commit(ctx context.Context, s store.Store, root string, m *manifest.Manifes
 		if there, rerr := Read(ctx, s, root, root+manifest.Name(m.Sequence)); rerr == nil && m.Cycle != "" && there.Cycle == m.Cycle {
 			return nil
 		}
-		return &schemas.Problem{Message: fmt.Sprintf("another cycle of %s committed manifest %d first", m.Topic, m.Sequence), Err: err,
-			Hint: "nothing is lost: run the cycle again, it goes on from there"}
+		return Late(m)
 	}
 	return err
+}
+
+// Late is the Problem, over store.ErrExist, that another cycle has committed a manifest first.
+func Late(m *manifest.Manifest) error {
+	return &schemas.Problem{Message: fmt.Sprintf("another cycle of %s committed manifest %d first", m.Topic, m.Sequence), Err: store.ErrExist,
+		Hint: "nothing is lost: run the cycle again, it goes on from there"}
 }

@@ -63,6 +63,9 @@ func newBucket(address string, blobs *blob.Bucket, prefix string) *bucket {
 func (b *bucket) URL() string { return b.url }
 
 func (b *bucket) Get(ctx context.Context, name string) ([]byte, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
 	data, err := b.blobs.ReadAll(ctx, name)
 	return data, b.problem("read", name, err)
 }
@@ -77,13 +80,27 @@ func (b *bucket) Create(ctx context.Context, name string, data []byte) error {
 	if err := b.checkFence(ctx); err != nil {
 		return err
 	}
-	err := b.write(ctx, name, bytes.NewReader(data), true)
+	err := b.create(ctx, name, data)
 	if errors.Is(err, ErrExist) {
 		if there, failed := b.Get(ctx, name); failed == nil && bytes.Equal(there, data) {
 			return nil
 		}
 	}
 	return err
+}
+
+// create asks for a file where there is none, again while the store cannot decide between two that do.
+func (b *bucket) create(ctx context.Context, name string, data []byte) error {
+	err := b.write(ctx, name, bytes.NewReader(data), true)
+	for isRace(err) && ctx.Err() == nil {
+		err = b.write(ctx, name, bytes.NewReader(data), true)
+	}
+	return err
+}
+
+func isRace(err error) bool {
+	said := (smithy.APIError)(nil)
+	return errors.As(err, &said) && said.ErrorCode() == "ConditionalRequestConflict"
 }
 
 func (b *bucket) PutFile(ctx context.Context, name, path string) error {
@@ -144,7 +161,7 @@ func (b *bucket) Local(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", b.problem("read", name, err)
 	}
-	path, err := b.cache.file(name, a.ETag, a.Size, func(w io.Writer) error { return b.blobs.Download(ctx, name, w, nil) })
+	path, err := b.cache.file(ctx, name, a.ETag, a.Size, func(ctx context.Context, w io.Writer) error { return b.blobs.Download(ctx, name, w, nil) })
 	return path, b.problem("read", name, err)
 }
 
@@ -162,9 +179,9 @@ func (b *bucket) checkFence(ctx context.Context) error {
 		return nil
 	}
 	text := []byte("This file is there so that a store can be seen to refuse another of its name.\n")
-	err := b.write(ctx, fenceName, bytes.NewReader(text), true)
+	err := b.create(ctx, fenceName, text)
 	if err == nil {
-		err = b.write(ctx, fenceName, bytes.NewReader(text), true)
+		err = b.create(ctx, fenceName, text)
 	}
 	switch {
 	case err == nil:
@@ -198,6 +215,9 @@ func (b *bucket) write(ctx context.Context, name string, data io.Reader, create 
 
 // problem turns what the store says into what a caller or a person can act on.
 func (b *bucket) problem(verb, name string, err error) error {
+	if known := (*schemas.Problem)(nil); errors.As(err, &known) {
+		return err
+	}
 	hint := "see that the store can be reached, and run it again; nothing is lost"
 	switch code := gcerrors.Code(err); {
 	case err == nil:
@@ -218,10 +238,15 @@ func (b *bucket) problem(verb, name string, err error) error {
 	return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("store %s: %s %s", b.url, verb, name), Err: cause(err), Hint: hint}
 }
 
+// answer is what a store says to a request.
+type answer struct{ smithy.APIError }
+
+func (a *answer) Error() string { return a.ErrorCode() + ": " + a.ErrorMessage() }
+
 // cause is what the store or the network says, without the stages that it came through.
 func cause(err error) error {
 	if said := (smithy.APIError)(nil); errors.As(err, &said) {
-		return fmt.Errorf("%s: %s", said.ErrorCode(), said.ErrorMessage())
+		return &answer{said}
 	}
 	if broken := (*net.OpError)(nil); errors.As(err, &broken) {
 		return broken

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -70,6 +71,88 @@ func TestALostAnswerIsNotARefusal(t *testing.T) {
 	}
 	if err := s.Create(t.Context(), "manifest-1", []byte("another's")); !errors.Is(err, ErrExist) {
 		t.Errorf("Create over it: %v", err)
+	}
+}
+
+// Two that create a name at once may both be told to ask again.
+func TestAStoreThatCannotDecide(t *testing.T) {
+	asked := 0
+	s := openS3(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifest-1") {
+				if asked++; asked < 3 {
+					w.WriteHeader(http.StatusConflict)
+					_, _ = io.WriteString(w, `<Error><Code>ConditionalRequestConflict</Code><Message>again</Message></Error>`)
+					return
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	if err := s.Create(t.Context(), "manifest-1", []byte("mine")); err != nil || asked != 3 {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
+}
+
+// One who stops waiting for a copy takes it from nobody else.
+func TestTwoWaitForACopy(t *testing.T) {
+	begun, goOn := make(chan bool), make(chan bool)
+	s := openS3(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/x") {
+				begun <- true
+				<-goOn
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	if err := s.Put(t.Context(), "x", []byte("text")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan error)
+	go func() {
+		_, err := s.Local(ctx, "x")
+		left <- err
+	}()
+	<-begun
+	stayed := make(chan error)
+	go func() {
+		path, err := s.Local(t.Context(), "x")
+		if err == nil {
+			_, err = os.ReadFile(path)
+		}
+		stayed <- err
+	}()
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("who left: %v", err)
+	}
+	goOn <- true
+	select {
+	case err := <-stayed:
+		if err != nil {
+			t.Errorf("who stayed: %v", err)
+		}
+	case <-begun: // it came too late to wait for the first
+		goOn <- true
+		if err := <-stayed; err != nil {
+			t.Errorf("who stayed: %v", err)
+		}
+	}
+}
+
+// A folder that takes no copies is said to be what is wrong, not the store.
+func TestAFullCache(t *testing.T) {
+	s := openS3(t, nil)
+	if err := s.Put(t.Context(), "x", []byte("text")); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Dir(s.cache.dir), 0o700), os.WriteFile(s.cache.dir, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Local(t.Context(), "x"); schemas.KindOf(err) != schemas.Environment || !strings.Contains(err.Error(), s.cache.dir) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/millrace/millrace/schemas"
 )
 
 // What the cache keeps at most, and how long a file stays that was asked for: whoever asked is about to open it.
@@ -26,7 +29,8 @@ const (
 // that were asked for the longest ago. Safe for concurrent use.
 type cache struct {
 	dir     string
-	limit   int64 // bytes
+	limit   int64         // bytes
+	stays   time.Duration // that a copy stays after it was asked for
 	loading singleflight.Group
 
 	mu    sync.Mutex
@@ -43,32 +47,39 @@ func userCache() string {
 
 // newCache is in a folder, for the files of an address.
 func newCache(dir, address string) *cache {
-	return &cache{dir: filepath.Join(dir, fmt.Sprintf("%x", sha256.Sum256([]byte(address)))[:16]), limit: cacheBytes, bytes: -1}
+	return &cache{dir: filepath.Join(dir, fmt.Sprintf("%x", sha256.Sum256([]byte(address)))[:16]), limit: cacheBytes, stays: cacheStays, bytes: -1}
 }
 
-// file is the path of a copy of this version of a file, which load fetches if it is not there.
-func (c *cache) file(name, version string, size int64, load func(io.Writer) error) (string, error) {
+// file is the path of a copy of this version of a file, which load fetches if it is not there. Several who ask at once wait for
+// one copy, which goes on if one of them ends. Errors: load's; a Problem if the folder takes no copy.
+func (c *cache) file(ctx context.Context, name, version string, size int64, load func(context.Context, io.Writer) error) (string, error) {
 	path := filepath.Join(c.dir, fmt.Sprintf("%x", sha256.Sum256([]byte(version)))[:16], filepath.FromSlash(name))
-	_, err, _ := c.loading.Do(path, func() (any, error) {
+	done := c.loading.DoChan(path, func() (any, error) {
 		now := time.Now()
-		if info, err := os.Stat(path); err == nil && info.Size() == size {
-			return nil, os.Chtimes(path, now, now)
+		if info, err := os.Stat(path); err == nil && info.Size() == size && os.Chtimes(path, now, now) == nil {
+			return nil, nil
 		}
-		return nil, c.load(path, size, load)
+		return nil, c.load(path, size, func(w io.Writer) error { return load(context.WithoutCancel(ctx), w) })
 	})
-	return path, err
+	select {
+	case r := <-done:
+		return path, r.Err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 }
 
 func (c *cache) load(path string, size int64, load func(io.Writer) error) error {
-	if err := c.makeRoom(size); err != nil {
-		return err
+	err := c.makeRoom(size)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o700)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
+	var f *os.File
+	if err == nil {
+		f, err = os.CreateTemp(filepath.Dir(path), temporary+"*")
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), temporary+"*")
 	if err != nil {
-		return err
+		return c.problem(err)
 	}
 	err = load(f)
 	if err = errors.Join(err, f.Close()); err == nil {
@@ -76,6 +87,14 @@ func (c *cache) load(path string, size int64, load func(io.Writer) error) error 
 	}
 	if err != nil {
 		os.Remove(f.Name())
+	}
+	return c.problem(err)
+}
+
+// problem turns what the system says into what a person can act on; other errors stay as they are.
+func (c *cache) problem(err error) error {
+	if refused := (*fs.PathError)(nil); errors.As(err, &refused) {
+		return &schemas.Problem{Kind: schemas.Environment, Message: "copy a file of the store into " + c.dir, Err: refused, Hint: "free space there and make it writable for this user, or set XDG_CACHE_HOME to another folder; nothing is lost"}
 	}
 	return err
 }
@@ -109,7 +128,7 @@ func (c *cache) makeRoom(size int64) error {
 	})
 	slices.SortFunc(all, func(a, b entry) int { return cmp.Compare(a.info.ModTime().UnixNano(), b.info.ModTime().UnixNano()) })
 	for _, e := range all {
-		if c.bytes <= c.limit || time.Since(e.info.ModTime()) < cacheStays {
+		if c.bytes <= c.limit || time.Since(e.info.ModTime()) < c.stays {
 			break
 		}
 		if os.Remove(e.path) == nil {

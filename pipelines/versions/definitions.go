@@ -31,6 +31,9 @@ func digest(sql string) string {
 
 // KeepView stores a view's SELECT under its definition's hash, if it is not stored yet.
 func KeepView(ctx context.Context, s store.Store, v *views.View) error {
+	if _, err := LoadView(ctx, s, v.Definition); err == nil {
+		return nil
+	}
 	return keep(ctx, s, definition("views", v.Definition), keptView{v.Name, v.SQL, digest(v.SQL)})
 }
 
@@ -44,6 +47,9 @@ func LoadView(ctx context.Context, s store.Store, hash string) (sql string, err 
 
 // KeepTopic stores a topic's declaration under its hash, if none of that hash is stored yet.
 func KeepTopic(ctx context.Context, s store.Store, t *schemas.Topic) error {
+	if _, err := LoadTopic(ctx, s, t.Hash()); err == nil {
+		return nil
+	}
 	return keep(ctx, s, definition("topics", t.Hash()), t)
 }
 
@@ -58,9 +64,6 @@ func keep(ctx context.Context, s store.Store, name string, value any) error {
 	text, err := json.Marshal(value)
 	if err != nil {
 		return err
-	}
-	if old, err := s.Get(ctx, name); err == nil && string(old) == string(text) {
-		return nil
 	}
 	return s.Put(ctx, name, text)
 }
