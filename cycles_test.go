@@ -3,6 +3,7 @@ package millrace_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -251,5 +252,58 @@ func TestWhatIsNotToBeBelieved(t *testing.T) {
 	fail(m.check(t.Context(), nil))
 	if m.used.Speed.Slices != 1 {
 		t.Errorf("%d slices were used beside the noise, want the good one", m.used.Speed.Slices)
+	}
+}
+
+// The two halves of a view as of a certificate are those of then, although cycles have moved their border since.
+func TestHalvesAsOfACertificate(t *testing.T) {
+	m, fail := openLaw(t, 2, lawViews["sums"])
+	send := func(n int) {
+		for i := range n {
+			fail(m.send(t.Context(), &kgo.Record{Partition: int32(i % 2), Value: []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)}))
+		}
+	}
+	cycle := func() {
+		_, err := m.cycle.Cycle(t.Context())
+		fail(err)
+	}
+	halves := func(asOf *serving.AsOf) (batch, speed []string, then *serving.AsOf) {
+		ask := func(half string) []string {
+			answer, err := m.server.Query(t.Context(), serving.Request{SQL: "SELECT c FROM " + half + ".sums", AsOf: asOf})
+			fail(err)
+			defer answer.Close()
+			text, err := json.Marshal(answer.Certificate)
+			fail(err)
+			then, err = serving.ParseAsOf(text)
+			fail(err)
+			out := []string{}
+			fail(answer.Rows(t.Context(), func(row json.RawMessage) error {
+				out = append(out, string(row))
+				return nil
+			}))
+			return out
+		}
+		return ask("batch"), ask("speed"), then
+	}
+	send(6)
+	_, none, first := halves(nil)
+	cycle()
+	send(4)
+	batch, speed, second := halves(nil)
+	if got := fmt.Sprint(none, batch, speed); got != "[[6]] [[6]] [[4]]" {
+		t.Fatalf("halves are %s", got)
+	}
+	cycle()
+	send(3)
+	cycle()
+	for range 2 { // also as of the certificate of such an answer
+		b, s, again := halves(second)
+		if fmt.Sprint(b, s) != fmt.Sprint(batch, speed) {
+			t.Errorf("as of the second certificate: %v %v", b, s)
+		}
+		second = again
+	}
+	if b, s, _ := halves(first); fmt.Sprint(b, s) != "[] [[6]]" {
+		t.Errorf("as of the first certificate: %v %v", b, s)
 	}
 }

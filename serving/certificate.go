@@ -64,6 +64,8 @@ type AsOf struct {
 	IDs     map[string]string           // topic ids the offsets belong to, from a certificate
 	From    map[string]schemas.Frontier // where the answer began, from a certificate
 
+	Manifests map[string]int64 // topic -> the newest manifest of then, from a certificate; 0: there was none
+
 	// What the answer was made with, from a certificate; what is not named is as it is now.
 	Views      map[string]string // view -> definition hash
 	Schemas    map[string]string // topic -> its declaration's hash
@@ -95,10 +97,10 @@ func ParseAsOf(s []byte) (*AsOf, error) {
 func parseOffsets(s []byte) (*AsOf, error) {
 	var c Certificate
 	if err := json.Unmarshal(s, &c); err == nil && c.Topics != nil {
-		a := &AsOf{Offsets: map[string]schemas.Frontier{}, IDs: map[string]string{}, From: map[string]schemas.Frontier{},
+		a := &AsOf{Offsets: map[string]schemas.Frontier{}, IDs: map[string]string{}, From: map[string]schemas.Frontier{}, Manifests: map[string]int64{},
 			Views: c.Views, Schemas: map[string]string{}, References: c.References, AsItWas: c.AsItWas}
 		for name, t := range c.Topics {
-			a.Offsets[name], a.IDs[name], a.From[name], a.Schemas[name] = t.To, t.ID, t.From, t.Schema
+			a.Offsets[name], a.IDs[name], a.From[name], a.Schemas[name], a.Manifests[name] = t.To, t.ID, t.From, t.Schema, t.Manifest
 		}
 		return a, nil
 	}

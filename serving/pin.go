@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
 )
@@ -20,6 +21,10 @@ type pinned struct {
 	from, to schemas.Frontier
 	below    schemas.Frontier        // min(frontier, to): what the batch layer answers
 	versions []manifest.TableVersion // of reference tables that are joined as they were
+
+	// Where batch.VIEW ends and speed.VIEW begins, and the number of the manifest that says so: those of now, or of a certificate.
+	half   schemas.Frontier
+	number int64
 }
 
 // pin fixes what a question sees of a topic. The log's bounds are read before the manifest: then a cycle that commits in
@@ -62,6 +67,9 @@ func (q *question) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*
 			}
 		}
 	}
+	if err := q.halve(ctx, p, asOf); err != nil {
+		return nil, fmt.Errorf("pin %s: %w", topic.Name, err)
+	}
 	if asOf != nil {
 		for part, offset := range asOf.From[topic.Name] {
 			if now := p.from[part]; now > offset && p.to[part] > offset {
@@ -71,6 +79,55 @@ func (q *question) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*
 		}
 	}
 	return p, nil
+}
+
+// halve finds where the batch layer ended.
+func (q *question) halve(ctx context.Context, p *pinned, asOf *AsOf) error {
+	p.half = p.frontier()
+	if p.manifest != nil {
+		p.number = p.manifest.Sequence
+	}
+	if asOf == nil || asOf.Manifests == nil {
+		return nil
+	}
+	number, named := asOf.Manifests[p.topic.Name]
+	if !named || number >= p.number {
+		return nil
+	}
+	p.half, p.number = p.from, number
+	if number == 0 {
+		return nil
+	}
+	then, err := dataset.Read(ctx, q.server.store, p.root, p.root+manifest.Name(number))
+	if err != nil {
+		return err
+	}
+	p.half = p.from.Clone()
+	for part, offset := range then.Frontier {
+		p.half[part] = max(p.from[part], min(offset, p.to[part]))
+	}
+	return nil
+}
+
+// batch is what of it batch.VIEW answers for.
+func (p *pinned) batch() *pinned {
+	half := *p
+	half.to = p.to.Clone()
+	for part := range half.to {
+		half.to[part] = min(half.to[part], p.half[part])
+	}
+	half.below = p.below.Min(half.to)
+	return &half
+}
+
+// speed is what of it speed.VIEW answers for.
+func (p *pinned) speed() *pinned {
+	half := *p
+	half.from = p.from.Clone()
+	for part, offset := range p.half {
+		half.from[part] = max(half.from[part], offset)
+	}
+	return &half
 }
 
 // asOf is the frontier of a moment.

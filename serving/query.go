@@ -211,11 +211,7 @@ func (q *question) certify(ctx context.Context) (*Certificate, error) {
 		if layers.Batch, err = q.countBatch(ctx, p); err != nil {
 			return nil, fmt.Errorf("count %s: %w", name, err)
 		}
-		coverage := Coverage{ID: p.id, Schema: p.topic.Hash(), From: p.from, To: p.to, Layers: layers}
-		if p.manifest != nil {
-			coverage.Manifest = p.manifest.Sequence
-		}
-		c.Topics[name] = coverage
+		c.Topics[name] = Coverage{ID: p.id, Schema: p.topic.Hash(), From: p.from, To: p.to, Manifest: p.number, Layers: layers}
 	}
 	return c, nil
 }

@@ -72,16 +72,16 @@ type eraState struct {
 
 // attach makes their table and returns its name, what it was made of, and what was read from the log.
 func (q *eraState) attach(ctx context.Context, want wanted) (table string, c *cover, raw Counts, err error) {
-	v, p, name, part := q.era.View, q.p, q.name, q.part
+	v, p, name := q.era.View, q.p, q.name
+	switch q.part {
+	case "batch":
+		p = p.batch()
+	case "speed":
+		p = p.speed()
+	}
 	for whole := false; !whole; {
 		if c, err = q.coverView(ctx, p, v); err != nil {
 			return "", nil, raw, fmt.Errorf("view %s: %w", v.Name, err)
-		}
-		switch part {
-		case "batch":
-			c.slices, c.raw = nil, nil
-		case "speed":
-			c.partials, c.history = nil, nil
 		}
 		if whole, err = q.attachSlices(ctx, p, v, name, want, c.slices); err != nil {
 			return "", nil, raw, fmt.Errorf("slices of %s: %w", v.Name, err)

@@ -60,6 +60,9 @@ func (c *Compiler) Compile(name, file, text string, cat *Catalog) (*View, error)
 	if err := checkNames(b.src, v.Columns); err != nil {
 		return nil, err
 	}
+	if err := checkTypes(c.duck, b.src, v.Columns); err != nil {
+		return nil, err
+	}
 	v.Definition = b.definition()
 	if err := b.settle(); err != nil {
 		return nil, err

@@ -145,6 +145,19 @@ func checkNames(src tree.Source, columns []Column) error {
 	return nil
 }
 
+// checkTypes refuses a view with a column whose type has no text, which is a struct of fields without names: no table has one.
+func checkTypes(duck *engine.Conn, src tree.Source, columns []Column) error {
+	for _, c := range columns {
+		if !strings.Contains(c.Type, "STRUCT(") {
+			continue
+		}
+		if _, err := duck.Describe("SELECT CAST(NULL AS " + c.Type + ")"); err != nil {
+			return src.Wrong(0, "the fields of its column "+c.Name+" have no names: "+c.Type, "write {'a': 1, 'b': 2} in place of (1, 2)")
+		}
+	}
+	return nil
+}
+
 // checkClockWords refuses CURRENT_DATE and its like in a view; known says whether any table read has such a column.
 func checkClockWords(src tree.Source, query tree.Node, known func(string) bool) error {
 	var problem error
