@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,7 +47,12 @@ func runFsck(ctx context.Context, a *app, repair bool) error {
 		return err
 	}
 	defer e.Close()
-	e.store = store.Anew(e.store, e.scratch)
+	copies, err := os.MkdirTemp(e.scratch, "fsck-")
+	if err != nil {
+		return &schemas.Problem{Kind: schemas.Environment, Message: "make a folder in " + e.scratch, Err: err, Hint: "free space there and make it writable for this user"}
+	}
+	defer os.RemoveAll(copies)
+	e.store = store.Anew(e.store, copies)
 	out := struct {
 		Topics     []*batch.Findings `json:"topics"`
 		References keptReferences    `json:"references"`

@@ -27,6 +27,7 @@ type bucket struct {
 	blobs *blob.Bucket
 	cache *cache
 
+	before *cache // its copies are compared with new ones; nil: there is none
 	fence  sync.Mutex
 	fenced bool // the store was seen to refuse a second writer
 }
@@ -162,6 +163,9 @@ func (b *bucket) Local(ctx context.Context, name string) (string, error) {
 		return "", b.problem("read", name, err)
 	}
 	path, err := b.cache.file(ctx, name, a.ETag, a.Size, func(ctx context.Context, w io.Writer) error { return b.blobs.Download(ctx, name, w, nil) })
+	if err == nil && b.before != nil {
+		err = b.before.compare(name, a.ETag, path)
+	}
 	return path, b.problem("read", name, err)
 }
 

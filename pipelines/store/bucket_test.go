@@ -229,6 +229,16 @@ func TestCopies(t *testing.T) {
 	if got := read(Anew(s, t.TempDir())); got != "two" || fetched != 3 {
 		t.Errorf("anew: %q after %d fetches", got, fetched)
 	}
+	bad, err := s.Local(t.Context(), "d/x")
+	if err == nil {
+		err = os.WriteFile(bad, []byte("tow"), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := read(Anew(s, t.TempDir())) + read(s); got != "twotwo" {
+		t.Errorf("where a copy was damaged: %q", got)
+	}
 
 	path, err := s.Local(t.Context(), "d/x")
 	if err != nil {

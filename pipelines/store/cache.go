@@ -53,7 +53,7 @@ func newCache(dir, address string) *cache {
 // file is the path of a copy of this version of a file, which load fetches if it is not there. Several who ask at once wait for
 // one copy, which goes on if one of them ends. Errors: load's; a Problem if the folder takes no copy.
 func (c *cache) file(ctx context.Context, name, version string, size int64, load func(context.Context, io.Writer) error) (string, error) {
-	path := filepath.Join(c.dir, fmt.Sprintf("%x", sha256.Sum256([]byte(version)))[:16], filepath.FromSlash(name))
+	path := c.path(name, version)
 	done := c.loading.DoChan(path, func() (any, error) {
 		now := time.Now()
 		if info, err := os.Stat(path); err == nil && info.Size() == size && os.Chtimes(path, now, now) == nil {
@@ -89,6 +89,35 @@ func (c *cache) load(path string, size int64, load func(io.Writer) error) error 
 		os.Remove(f.Name())
 	}
 	return c.problem(err)
+}
+
+func (c *cache) path(name, version string) string {
+	return filepath.Join(c.dir, fmt.Sprintf("%x", sha256.Sum256([]byte(version)))[:16], filepath.FromSlash(name))
+}
+
+// compare removes a copy of a file that is not as another is.
+func (c *cache) compare(name, version, other string) error {
+	path := c.path(name, version)
+	sums := [2][sha256.Size]byte{}
+	for i, from := range []string{path, other} {
+		f, err := os.Open(from)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		h := sha256.New()
+		_, err = io.Copy(h, f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		h.Sum(sums[i][:0])
+	}
+	if sums[0] != sums[1] {
+		return os.Remove(path)
+	}
+	return nil
 }
 
 // problem turns what the system says into what a person can act on; other errors stay as they are.

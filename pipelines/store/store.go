@@ -62,10 +62,10 @@ func Open(url string) (Store, error) {
 }
 
 // Anew is the same store whose files are read from it and not from copies that were made before: dir takes the new ones, few at a
-// time. For one who reads a file before the next is asked for.
+// time. An old copy that differs is removed. For one who reads a file before the next is asked for.
 func Anew(s Store, dir string) Store {
 	if b, ok := s.(*bucket); ok {
-		again := &bucket{url: b.url, blobs: b.blobs, cache: newCache(dir, b.url)}
+		again := &bucket{url: b.url, blobs: b.blobs, cache: newCache(dir, b.url), before: b.cache}
 		again.cache.limit, again.cache.stays = 1<<30, time.Second
 		return again
 	}
