@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/kernel"
+	folders "github.com/millrace/millrace/pipelines/scratch"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 )
@@ -94,7 +95,7 @@ func (s *Server) open(ctx context.Context, defs *Definitions, parsed *views.Quer
 func (s *Server) begin(ctx context.Context, defs *Definitions) (*question, error) {
 	scratch, err := os.MkdirTemp(s.opts.Scratch, "millrace-query-")
 	if err != nil {
-		return nil, &schemas.Problem{Kind: schemas.Environment, Message: "make a scratch folder", Err: err, Hint: "free some space or set TMPDIR to a folder that can be written"}
+		return nil, folders.Refused(err)
 	}
 	session, err := s.engines.take(ctx, scratch)
 	if err != nil {

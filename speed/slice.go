@@ -17,7 +17,6 @@ import (
 	"github.com/millrace/millrace/pipelines/scratch"
 	"github.com/millrace/millrace/pipelines/slicelog"
 	"github.com/millrace/millrace/pipelines/views"
-	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/slice"
 )
 
@@ -305,7 +304,7 @@ func spill(parent string) (*scratch.Folder, error) {
 	}
 	f, err := scratch.New(parent, "millrace-slice-")
 	if err != nil {
-		return nil, &schemas.Problem{Kind: schemas.Environment, Message: "make a scratch folder", Err: err, Hint: "free some space or set TMPDIR to a folder that can be written"}
+		return nil, scratch.Refused(err)
 	}
 	return f, nil
 }

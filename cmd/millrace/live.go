@@ -40,7 +40,7 @@ func (a *app) live(e *engine) (*live, error) {
 	e.producer = producer
 	l := &live{app: a, dir: a.dir, base: e, producer: producer}
 	e.server.Close()
-	o := e.questions(l.definitions)
+	o := e.servingOptions(l.definitions)
 	o.Spare, o.SliceBytes = spareEngines, sliceBytes
 	e.server = serving.New(o)
 	return l, nil

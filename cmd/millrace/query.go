@@ -73,7 +73,7 @@ func runQuery(ctx context.Context, a *app, o *queryOptions, sql string) (err err
 	if err != nil {
 		return err
 	}
-	e, wrong, err := a.engineFor(ctx, sql)
+	e, wrong, err := a.engineForQuestion(ctx, sql)
 	if err != nil {
 		return err
 	}

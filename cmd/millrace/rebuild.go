@@ -36,7 +36,7 @@ func runRebuild(ctx context.Context, a *app, names []string, all bool) error {
 	if all == (len(names) > 0) {
 		return &schemas.Problem{Kind: schemas.Usage, Message: "which views are meant?", Hint: "name them, or write --all"}
 	}
-	e, wrong, err := a.engineToRebuild(ctx, names)
+	e, wrong, err := a.engineForRebuild(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -90,12 +90,12 @@ func runRebuild(ctx context.Context, a *app, names []string, all bool) error {
 	return err
 }
 
-// engineToRebuild has the views named. If none is it has all that compile, and what is wrong with the others is given back.
-func (a *app) engineToRebuild(ctx context.Context, names []string) (*engine, problems, error) {
+// engineForRebuild has the views named. If none is it has all that compile, and what is wrong with the others is given back.
+func (a *app) engineForRebuild(ctx context.Context, names []string) (*engine, problems, error) {
 	if len(names) == 0 {
 		return a.engineDespite(ctx, nil)
 	}
-	e, err := a.engineOf(ctx, names)
+	e, err := a.engineWithViews(ctx, names)
 	return e, nil, err
 }
 

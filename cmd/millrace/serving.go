@@ -43,9 +43,9 @@ func (a *app) engine(ctx context.Context) (*engine, error) {
 	return e, nil
 }
 
-// engineFor is an engine for one question, with the views that it can read. If they do not make it right, all are there: what is
+// engineForQuestion is an engine for one question, with the views that it can read. If they do not make it right, all are there: what is
 // wrong may have to do with any.
-func (a *app) engineFor(ctx context.Context, sql string) (*engine, problems, error) {
+func (a *app) engineForQuestion(ctx context.Context, sql string) (*engine, problems, error) {
 	e, wrong, err := a.engineDespite(ctx, viewsIn(sql))
 	if err != nil {
 		return nil, nil, err
@@ -98,7 +98,7 @@ func (e *engine) open(ctx context.Context, a *app, p *project.Project) (err erro
 	if err := e.prepare(ctx, p); err != nil {
 		return err
 	}
-	e.server = serving.New(e.questions(func(context.Context) (*serving.Definitions, error) { return e.catalog.definitions(), nil }))
+	e.server = serving.New(e.servingOptions(func(context.Context) (*serving.Definitions, error) { return e.catalog.definitions(), nil }))
 	return nil
 }
 
@@ -111,8 +111,8 @@ func (e *engine) workScratch() string {
 	return ""
 }
 
-// questions are a serving layer's options, which takes its definitions from a function.
-func (e *engine) questions(definitions func(context.Context) (*serving.Definitions, error)) serving.Options {
+// servingOptions are a serving layer's options, which takes its definitions from a function.
+func (e *engine) servingOptions(definitions func(context.Context) (*serving.Definitions, error)) serving.Options {
 	return serving.Options{Log: e.log, Store: e.store, Compiler: e.compiler, Limits: kernel.Limits{Memory: e.session.project.Config.Memory},
 		Scratch: e.scratch, Definitions: definitions, Warn: e.warn}
 }

@@ -129,7 +129,7 @@ func (s *session) scratch() (string, error) {
 	if !s.project.Config.Embedded() {
 		var err error
 		if s.temporary, err = scratch.New("", "millrace-process-"); err != nil {
-			return "", &schemas.Problem{Kind: schemas.Environment, Message: "make a scratch folder", Err: err, Hint: "free some space or set TMPDIR to a folder that can be written"}
+			return "", scratch.Refused(err)
 		}
 		return s.temporary.Path, nil
 	}

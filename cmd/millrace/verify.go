@@ -34,7 +34,7 @@ func viewNames(p *project.Project) []string {
 }
 
 func runVerify(ctx context.Context, a *app, names []string) error {
-	e, err := a.engineOf(ctx, names)
+	e, err := a.engineWithViews(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -86,8 +86,8 @@ func runVerify(ctx context.Context, a *app, names []string) error {
 	return nil
 }
 
-// engineOf is an engine with the views named, or all if none is. Errors: what is wrong with one of them.
-func (a *app) engineOf(ctx context.Context, names []string) (*engine, error) {
+// engineWithViews is an engine with the views named, or all if none is. Errors: what is wrong with one of them.
+func (a *app) engineWithViews(ctx context.Context, names []string) (*engine, error) {
 	if len(names) == 0 {
 		return a.engine(ctx)
 	}

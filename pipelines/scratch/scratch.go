@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/flock"
+	"github.com/millrace/millrace/schemas"
 )
 
 const lockSuffix = ".lock"
@@ -107,4 +108,9 @@ func named(f *os.File) bool {
 	}
 	b, err := os.Stat(f.Name())
 	return err == nil && os.SameFile(a, b)
+}
+
+// Refused is the Problem of a system that gives no room for temporary files.
+func Refused(err error) error {
+	return &schemas.Problem{Kind: schemas.Environment, Message: "make a file for temporary data", Err: err, Hint: "free some space or set TMPDIR to a folder that can be written"}
 }

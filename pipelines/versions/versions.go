@@ -24,6 +24,7 @@ import (
 	"regexp"
 	"strings"
 
+	folders "github.com/millrace/millrace/pipelines/scratch"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
@@ -69,7 +70,7 @@ func copyIn(ctx context.Context, s store.Store, r *views.Reference, path, scratc
 	defer in.Close()
 	out, err := os.CreateTemp(scratch, "millrace-reference-*."+r.Ending)
 	if err != nil {
-		return &schemas.Problem{Kind: schemas.Environment, Message: "make a scratch file", Err: err, Hint: "free some space or set TMPDIR to a folder that can be written"}
+		return folders.Refused(err)
 	}
 	defer os.Remove(out.Name())
 	_, err = io.Copy(out, in)
