@@ -42,6 +42,15 @@ func (c *cycles) run(ctx context.Context) error {
 	}
 }
 
+// unread is what Kafka drops some day and no cycle has read. The embedded broker keeps its records for ever, whatever it says of
+// their retention.
+func (e *engine) unread(ctx context.Context, a *app, topic string) ([]batch.Unread, error) {
+	if e.session.project.Config.Embedded() {
+		return nil, nil
+	}
+	return e.cycle(a, topic).Unread(ctx, time.Now())
+}
+
 // guardEvery is how often it is looked for records that Kafka may drop before their cycle's time.
 const guardEvery = time.Minute
 
@@ -49,11 +58,10 @@ const guardEvery = time.Minute
 func (c *cycles) guard(ctx context.Context) {
 	e, topics := c.now(ctx)
 	for _, name := range topics {
-		in := e.cycle(c.app, name)
-		unread, err := in.Unread(ctx, time.Now())
+		unread, err := e.unread(ctx, c.app, name)
 		if err == nil && slices.ContainsFunc(unread, func(u batch.Unread) bool { return u.Early() }) {
 			c.one(ctx, e, name)
-			unread, err = in.Unread(ctx, time.Now())
+			unread, err = e.unread(ctx, c.app, name)
 		}
 		if err != nil {
 			c.fail(ctx, err)

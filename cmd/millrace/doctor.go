@@ -152,8 +152,9 @@ func storeFinding(ctx context.Context, p *project.Project) finding {
 
 func tryStore(ctx context.Context, p *project.Project) error {
 	if !store.IsBucket(p.Config.Store) {
-		if _, err := os.Stat(p.Config.Store); err != nil { // no cycle has made it yet, and neither does this
-			return writable(p.Config.Store)
+		err := writable(p.Config.Store)
+		if _, absent := os.Stat(p.Config.Store); err != nil || absent != nil { // no cycle has made it yet, and neither does this
+			return err
 		}
 	}
 	s, err := store.Open(p.Config.Store)

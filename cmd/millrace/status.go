@@ -142,7 +142,7 @@ func (a *app) status(ctx context.Context, e *engine, wrong problems) (status, er
 		if t.Views, err = viewsStatus(ctx, e.cycle(a, name), m, work); err != nil {
 			return out, err
 		}
-		if t.Batch.Unread, err = e.cycle(a, name).Unread(ctx, time.Now()); err != nil {
+		if t.Batch.Unread, err = e.unread(ctx, a, name); err != nil {
 			return out, err
 		}
 		out.Topics = append(out.Topics, t)
