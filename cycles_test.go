@@ -183,7 +183,7 @@ func TestMomentsOfALogThatForgot(t *testing.T) {
 		}
 	}
 
-	unread := &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": {0: 10}}, From: map[string]schemas.Frontier{"t": {0: 6}}}
+	unread := &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": {0: 10}}, Topics: map[string]serving.Coverage{"t": {From: schemas.Frontier{0: 6}}}}
 	_, err = rows(t.Context(), m.server, serving.Request{SQL: "SELECT * FROM sums", AsOf: unread})
 	fail(err)
 	if _, err = rows(t.Context(), m.alone, serving.Request{SQL: "SELECT * FROM sums", AsOf: unread}); err == nil {

@@ -61,14 +61,10 @@ type SliceCounts struct {
 type AsOf struct {
 	Time    time.Time
 	Offsets map[string]schemas.Frontier
-	IDs     map[string]string           // topic ids the offsets belong to, from a certificate
-	From    map[string]schemas.Frontier // where the answer began, from a certificate
 
-	Manifests map[string]int64 // topic -> the newest manifest of then, from a certificate; 0: there was none
-
-	// What the answer was made with, from a certificate; what is not named is as it is now.
+	// From a certificate: what its answer covered, and what it was made with. What is not named is as it is now.
+	Topics     map[string]Coverage
 	Views      map[string]string // view -> definition hash
-	Schemas    map[string]string // topic -> its declaration's hash
 	References map[string]string // reference table -> version
 	AsItWas    map[string]map[string][]VersionFrom
 }
@@ -97,10 +93,9 @@ func ParseAsOf(s []byte) (*AsOf, error) {
 func parseOffsets(s []byte) (*AsOf, error) {
 	var c Certificate
 	if err := json.Unmarshal(s, &c); err == nil && c.Topics != nil {
-		a := &AsOf{Offsets: map[string]schemas.Frontier{}, IDs: map[string]string{}, From: map[string]schemas.Frontier{}, Manifests: map[string]int64{},
-			Views: c.Views, Schemas: map[string]string{}, References: c.References, AsItWas: c.AsItWas}
+		a := &AsOf{Offsets: map[string]schemas.Frontier{}, Topics: c.Topics, Views: c.Views, References: c.References, AsItWas: c.AsItWas}
 		for name, t := range c.Topics {
-			a.Offsets[name], a.IDs[name], a.From[name], a.Schemas[name], a.Manifests[name] = t.To, t.ID, t.From, t.Schema, t.Manifest
+			a.Offsets[name] = t.To
 		}
 		return a, nil
 	}

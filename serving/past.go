@@ -48,7 +48,8 @@ func (s *Server) past(ctx context.Context, now *Definitions, asOf *AsOf) (*past,
 // topics puts the topics' declarations of then in place, and tells which are others than now.
 func (p *past) topics(ctx context.Context, s *Server, asOf *AsOf, then *views.Catalog) (other map[string]bool, err error) {
 	other = map[string]bool{}
-	for name, hash := range asOf.Schemas {
+	for name, certified := range asOf.Topics {
+		hash := certified.Schema
 		if t := then.Topics[name]; t == nil || hash == "" || t.Hash() == hash {
 			continue
 		}

@@ -71,7 +71,7 @@ func (q *question) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*
 		return nil, fmt.Errorf("pin %s: %w", topic.Name, err)
 	}
 	if asOf != nil {
-		for part, offset := range asOf.From[topic.Name] {
+		for part, offset := range asOf.Topics[topic.Name].From {
 			if now := p.from[part]; now > offset && p.to[part] > offset {
 				return nil, &schemas.Problem{Message: fmt.Sprintf("as of: the certificate covers %s[%d] from offset %d, and what lies below %d is gone", topic.Name, part, offset, now),
 					Hint: "that answer cannot be given again: Kafka dropped the records before a cycle had read them"}
@@ -87,18 +87,18 @@ func (q *question) halve(ctx context.Context, p *pinned, asOf *AsOf) error {
 	if p.manifest != nil {
 		p.number = p.manifest.Sequence
 	}
-	if asOf == nil || asOf.Manifests == nil {
+	if asOf == nil {
 		return nil
 	}
-	number, named := asOf.Manifests[p.topic.Name]
-	if !named || number >= p.number {
+	certified, named := asOf.Topics[p.topic.Name]
+	if !named || certified.Manifest >= p.number {
 		return nil
 	}
-	p.half, p.number = p.from, number
-	if number == 0 {
+	p.half, p.number = p.from, certified.Manifest
+	if p.number == 0 {
 		return nil
 	}
-	then, err := dataset.Read(ctx, q.server.store, p.root, p.root+manifest.Name(number))
+	then, err := dataset.Read(ctx, q.server.store, p.root, p.root+manifest.Name(p.number))
 	if err != nil {
 		return err
 	}
@@ -107,27 +107,6 @@ func (q *question) halve(ctx context.Context, p *pinned, asOf *AsOf) error {
 		p.half[part] = max(p.from[part], min(offset, p.to[part]))
 	}
 	return nil
-}
-
-// batch is what of it batch.VIEW answers for.
-func (p *pinned) batch() *pinned {
-	half := *p
-	half.to = p.to.Clone()
-	for part := range half.to {
-		half.to[part] = min(half.to[part], p.half[part])
-	}
-	half.below = p.below.Min(half.to)
-	return &half
-}
-
-// speed is what of it speed.VIEW answers for.
-func (p *pinned) speed() *pinned {
-	half := *p
-	half.from = p.from.Clone()
-	for part, offset := range p.half {
-		half.from[part] = max(half.from[part], offset)
-	}
-	return &half
 }
 
 // asOf is the frontier of a moment.
@@ -154,7 +133,7 @@ func (q *question) asOf(ctx context.Context, p *pinned, start, end schemas.Front
 	if !named {
 		return end, nil
 	}
-	if want := asOf.IDs[topic]; want != "" && want != id {
+	if want := asOf.Topics[topic].ID; want != "" && want != id {
 		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("as of: the certificate is of topic %s with id %s, the topic now has id %s", topic, want, id),
 			Hint: "the topic was deleted and made again; its old records are not in this one"}
 	}

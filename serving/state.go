@@ -75,9 +75,9 @@ func (q *eraState) attach(ctx context.Context, want wanted) (table string, c *co
 	v, p, name := q.era.View, q.p, q.name
 	switch q.part {
 	case "batch":
-		p = p.batch()
+		p = p.within(&versions.Era{To: p.half})
 	case "speed":
-		p = p.speed()
+		p = p.within(&versions.Era{From: p.half})
 	}
 	for whole := false; !whole; {
 		if c, err = q.coverView(ctx, p, v); err != nil {
