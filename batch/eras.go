@@ -62,16 +62,12 @@ func (in *Input) with(references map[string]*views.Reference) *Input {
 	return &then
 }
 
-// versions are those that the manifest knows to be in force; before the first one of a dataset those of the topic's other
-// datasets, whose offsets are the same.
+// versions are those that are in force, as dataset.Versions has them.
 func (in *Input) versions(ctx context.Context, m *manifest.Manifest, topicID string) ([]manifest.TableVersion, error) {
 	if in.History == nil {
 		return nil, nil
 	}
-	if m != nil {
-		return m.Versions, nil
-	}
-	return dataset.Versions(ctx, in.Store, in.Topic.Name, topicID)
+	return dataset.Versions(ctx, in.Store, m, in.Topic.Name, topicID)
 }
 
 // comeIntoForce puts versions that are new into the manifest, from its frontier on, and says whether there are any.

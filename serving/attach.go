@@ -13,6 +13,7 @@ import (
 
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
@@ -23,6 +24,7 @@ type question struct {
 	server  *Server
 	session *kernel.Session
 	defs    *Definitions
+	history *versions.History // of its reference tables
 	pins    map[string]*pinned
 	topics  map[string]bool // all that the question reads, also through views
 	views   map[string]bool

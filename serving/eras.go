@@ -14,8 +14,11 @@ import (
 	"github.com/millrace/millrace/schemas/manifest"
 )
 
-// history is that of the question's reference tables, kept as long as the project's definitions stay.
+// history is that of a question's reference tables. Those of now are kept as long as the project's definitions stay.
 func (s *Server) history(d *Definitions) *versions.History {
+	if d.past {
+		return versions.NewHistory(s.store, s.opts.Compiler, d.Catalog)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.tables == nil || s.tablesOf != d.Catalog {
@@ -24,10 +27,9 @@ func (s *Server) history(d *Definitions) *versions.History {
 	return s.tables
 }
 
-// versions are those that are in force for a topic's records, as a certificate or the manifest says; before the topic's
-// first manifest as those of its other datasets say.
+// versions are those that are in force for a topic's records, as a certificate says, or dataset.Versions.
 func (q *question) versions(ctx context.Context, p *pinned, asOf *AsOf) ([]manifest.TableVersion, error) {
-	if !slices.ContainsFunc(slices.Collect(maps.Values(q.defs.Catalog.References)), func(r *views.Reference) bool { return r.AsItWas }) {
+	if !q.defs.Catalog.AsItWas() {
 		return nil, nil
 	}
 	if asOf != nil && len(asOf.AsItWas) > 0 {
@@ -48,15 +50,12 @@ func (q *question) versions(ctx context.Context, p *pinned, asOf *AsOf) ([]manif
 		})
 		return out, nil
 	}
-	if p.manifest != nil {
-		return p.manifest.Versions, nil
-	}
-	return dataset.Versions(ctx, q.server.store, p.topic.Name, p.id)
+	return dataset.Versions(ctx, q.server.store, p.manifest, p.topic.Name, p.id)
 }
 
 // eras cuts what is pinned for a merged view; those that begin beyond its end are left out.
 func (q *question) eras(ctx context.Context, p *pinned, v *views.View) ([]versions.Era, error) {
-	eras, err := q.server.history(q.defs).Eras(ctx, p.versions, v)
+	eras, err := q.history.Eras(ctx, p.versions, v)
 	if err != nil {
 		return nil, err
 	}
@@ -177,10 +176,9 @@ func (q *question) recomputeEras(ctx context.Context, v *views.View, eras []vers
 
 // certifyVersions notes with which versions views have joined records.
 func (q *question) certifyVersions(c *Certificate) {
-	h := q.server.history(q.defs)
 	for _, name := range slices.Sorted(maps.Keys(q.views)) { // of several topics the last one's view decides
 		v := q.defs.Views[name]
-		for _, table := range h.AsItWas(v) {
+		for _, table := range q.history.AsItWas(v) {
 			for _, topic := range v.Topics {
 				var list []VersionFrom
 				for _, known := range q.pins[topic].versions {

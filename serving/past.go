@@ -26,7 +26,7 @@ func (s *Server) past(ctx context.Context, now *Definitions, asOf *AsOf) (*past,
 	}
 	catalog := *now.Catalog
 	catalog.Topics, catalog.References = maps.Clone(catalog.Topics), maps.Clone(catalog.References)
-	then := &Definitions{Catalog: &catalog, Views: maps.Clone(now.Views)}
+	then := &Definitions{Catalog: &catalog, Views: maps.Clone(now.Views), past: true}
 	other, err := p.topics(ctx, s, asOf, &catalog)
 	if err != nil {
 		return nil, err

@@ -102,7 +102,7 @@ func (s *Server) begin(ctx context.Context, defs *Definitions) (*question, error
 		os.RemoveAll(scratch)
 		return nil, err
 	}
-	return &question{server: s, session: session, defs: defs, pins: map[string]*pinned{}, layers: map[string]Layers{}, scratch: scratch}, nil
+	return &question{server: s, session: session, defs: defs, history: s.history(defs), pins: map[string]*pinned{}, layers: map[string]Layers{}, scratch: scratch}, nil
 }
 
 func (q *question) prepare(ctx context.Context, parsed *views.Query, asOf *AsOf) error {

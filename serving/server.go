@@ -17,6 +17,8 @@ import (
 type Definitions struct {
 	Catalog *views.Catalog
 	Views   map[string]*views.View
+
+	past bool // they are those of a certificate, for one question
 }
 
 // Options are what a Server stands on.

@@ -48,7 +48,7 @@ func (s *Server) Verify(ctx context.Context, defs *Definitions, v *views.View, a
 		return nil, err
 	}
 	q.keep(ctx)
-	if len(s.history(defs).AsItWas(v)) > 0 {
+	if len(q.history.AsItWas(v)) > 0 {
 		bare := *v
 		bare.Measured = nil // the plans of eras do not measure
 		v = &bare
@@ -68,7 +68,7 @@ func (s *Server) Verify(ctx context.Context, defs *Definitions, v *views.View, a
 
 // recomputed is the SELECT that gives a view's answer from every record, and the columns that it has beside the view's.
 func (q *question) recomputed(ctx context.Context, v *views.View) (query string, more []string, err error) {
-	if h := q.server.history(q.defs); v.Class.FromPartials() && len(h.AsItWas(v)) > 0 {
+	if v.Class.FromPartials() && len(q.history.AsItWas(v)) > 0 {
 		eras, err := q.eras(ctx, q.pins[v.Topic], v)
 		if err == nil {
 			query, err = q.recomputeEras(ctx, v, eras, "recompute")

@@ -188,19 +188,9 @@ func (c *catalog) keep(ctx context.Context, a *app, p *project.Project, s store.
 	}
 }
 
-// asItWas says whether there are references that views join as they were.
-func (c *catalog) asItWas() bool {
-	for _, r := range c.References {
-		if r.AsItWas {
-			return true
-		}
-	}
-	return false
-}
-
 // remember opens the history of the references.
 func (c *catalog) remember(s store.Store, compiler *views.Compiler) {
-	if c.asItWas() {
+	if c.AsItWas() {
 		c.history = versions.NewHistory(s, compiler, &c.Catalog)
 	}
 }

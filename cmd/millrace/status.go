@@ -107,7 +107,7 @@ func runStatus(ctx context.Context, a *app) error {
 	if e.store, err = store.Open(p.Config.Store); err != nil {
 		return err
 	}
-	if c.asItWas() {
+	if c.AsItWas() {
 		if e.compiler, err = views.Open(); err != nil {
 			return err
 		}

@@ -74,23 +74,27 @@ func Newest(ctx context.Context, s store.Store, root string) (*manifest.Manifest
 	return Read(ctx, s, root, files[len(files)-1].Name)
 }
 
-// Versions are the versions of reference tables that were in force for a topic's records, as the manifest knows them that
-// reaches farthest among those of all the topic's datasets: their offsets are the same.
-func Versions(ctx context.Context, s store.Store, topic, topicID string) ([]manifest.TableVersion, error) {
+// Versions are the versions of reference tables that were in force for a topic's records, as the dataset's newest manifest
+// knows them; before the first, nil, as that one does which reaches farthest among those of all the topic's datasets: their
+// offsets are the same.
+func Versions(ctx context.Context, s store.Store, newest *manifest.Manifest, topic, topicID string) ([]manifest.TableVersion, error) {
+	if newest != nil {
+		return newest.Versions, nil
+	}
 	files, err := s.List(ctx, "topics/"+topic+"/"+topicID+"-")
 	if err != nil {
 		return nil, err
 	}
-	newest := map[string]string{} // dataset -> manifest
+	last := map[string]string{} // dataset -> manifest
 	for _, f := range files {
 		if root, name, ok := strings.Cut(f.Name, "manifests/"); ok && strings.HasSuffix(name, ".manifest") {
-			newest[root] = f.Name
+			last[root] = f.Name
 		}
 	}
 	var out []manifest.TableVersion
 	farthest := int64(-1)
-	for _, root := range slices.Sorted(maps.Keys(newest)) {
-		m, err := Read(ctx, s, root, newest[root])
+	for _, root := range slices.Sorted(maps.Keys(last)) {
+		m, err := Read(ctx, s, root, last[root])
 		if err != nil {
 			return nil, err
 		}

@@ -35,6 +35,16 @@ type Catalog struct {
 	Macros     *Macros             // nil: only those built in
 }
 
+// AsItWas says whether views join a reference as it was.
+func (c *Catalog) AsItWas() bool {
+	for _, r := range c.References {
+		if r.AsItWas {
+			return true
+		}
+	}
+	return false
+}
+
 // ViewText is a view's SELECT as its file says it.
 type ViewText struct {
 	File, SQL string
