@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/schemas/manifest"
 )
 
 // Of the time that Kafka keeps records, the part that should be left for what no cycle has read: below the first a cycle is
@@ -40,35 +38,18 @@ func (u *Unread) Problem(topic string) error {
 		Hint: "run `millrace batch " + topic + "`, or see why cycles fail; lengthen the topic's retention.ms meanwhile"}
 }
 
-// Unread looks for each partition when Kafka may drop what no cycle has read. Empty: it keeps records for ever, all is read,
-// or the topic is not there. Errors: the broker's and the store's.
-func (in *Input) Unread(ctx context.Context, now time.Time) ([]Unread, error) {
-	info, err := in.Log.Topic(ctx, in.Topic.Name)
-	if errors.Is(err, kafkalog.ErrNoTopic) {
+// Unread looks for ranges that no cycle has read when Kafka may drop the first of their records. Empty: it keeps them for ever,
+// or there is none. Errors: the broker's.
+func (in *Input) Unread(ctx context.Context, ranges []schemas.Range, now time.Time) ([]Unread, error) {
+	if len(ranges) == 0 {
 		return nil, nil
-	}
-	if err != nil {
-		return nil, err
 	}
 	keeps, err := in.Log.Retention(ctx, in.Topic.Name)
 	if err != nil || keeps == 0 {
 		return nil, err
 	}
-	m, err := dataset.Newest(ctx, in.Store, manifest.Root(in.Topic.Name, info.ID, in.Topic.Hash()))
-	if err != nil {
-		return nil, err
-	}
-	start, end, err := in.Log.Offsets(ctx, in.Topic.Name)
-	if err != nil {
-		return nil, err
-	}
-	if m != nil {
-		for partition, offset := range m.Frontier {
-			start[partition] = max(start[partition], offset)
-		}
-	}
 	var out []Unread
-	for _, r := range start.Ranges(end) {
+	for _, r := range ranges {
 		at, ok, err := in.Log.FirstTime(ctx, in.Topic.Name, r)
 		if lost := (*kafkalog.RangeError)(nil); errors.As(err, &lost) { // dropped meanwhile: the next cycle says so
 			continue

@@ -22,9 +22,9 @@ type cycles struct {
 	done, lost, failed int // cycles; lost ones are those that another process was faster with
 }
 
-// run runs a cycle of every topic each time until ctx ends, and one before its time where Kafka may drop what it would read. A cycle that fails is reported and tried again at its next
-// time: the log keeps what it would have read. One that another process was faster with has failed nothing: what it would
-// have committed is committed.
+// run runs a cycle of every topic each time until ctx ends, and one before its time where Kafka may drop what it would read. A
+// cycle that fails is reported and tried again at its next time: the log keeps what it would have read. One that another
+// process was faster with has failed nothing: what it would have committed is committed.
 func (c *cycles) run(ctx context.Context) error {
 	tick, look := time.NewTicker(c.every), time.NewTicker(guardEvery)
 	defer tick.Stop()
@@ -42,13 +42,13 @@ func (c *cycles) run(ctx context.Context) error {
 	}
 }
 
-// unread is what Kafka drops some day and no cycle has read. The embedded broker keeps its records for ever, whatever it says of
+// dropped is what Kafka drops some day and no cycle has read. The embedded broker keeps its records for ever, whatever it says of
 // their retention.
-func (e *engine) unread(ctx context.Context, a *app, topic string) ([]batch.Unread, error) {
+func (e *engine) dropped(ctx context.Context, a *app, t *topicStatus) ([]batch.Unread, error) {
 	if e.session.project.Config.Embedded() {
 		return nil, nil
 	}
-	return e.cycle(a, topic).Unread(ctx, time.Now())
+	return e.cycle(a, t.Topic).Unread(ctx, t.unread(), time.Now())
 }
 
 // guardEvery is how often it is looked for records that Kafka may drop before their cycle's time.
@@ -57,11 +57,19 @@ const guardEvery = time.Minute
 // guard runs the cycles of topics early whose unread records Kafka may drop, and raises the alarm if they stay unread.
 func (c *cycles) guard(ctx context.Context) {
 	e, topics := c.now(ctx)
+	look := func(name string) ([]batch.Unread, error) {
+		t, _, err := readTopicStatus(ctx, e.log, e.store, e.session.project.Topics[name])
+		if err != nil {
+			return nil, err
+		}
+		return e.dropped(ctx, c.app, &t)
+	}
 	for _, name := range topics {
-		unread, err := e.unread(ctx, c.app, name)
+		unread, err := look(name)
 		if err == nil && slices.ContainsFunc(unread, func(u batch.Unread) bool { return u.Early() }) {
 			c.one(ctx, e, name)
-			unread, err = e.unread(ctx, c.app, name)
+			c.after()
+			unread, err = look(name)
 		}
 		if err != nil {
 			c.fail(ctx, err)

@@ -142,7 +142,7 @@ func (a *app) status(ctx context.Context, e *engine, wrong problems) (status, er
 		if t.Views, err = viewsStatus(ctx, e.cycle(a, name), m, work); err != nil {
 			return out, err
 		}
-		if t.Batch.Unread, err = e.unread(ctx, a, name); err != nil {
+		if t.Batch.Unread, err = e.dropped(ctx, a, &t); err != nil {
 			return out, err
 		}
 		out.Topics = append(out.Topics, t)
@@ -226,10 +226,19 @@ func readTopicStatus(ctx context.Context, log *kafkalog.Log, st store.Store, top
 			out.Batch.Newest = &at
 		}
 	}
-	for _, r := range out.Batch.Frontier.Ranges(out.End) {
-		out.Batch.Lag += r.To - max(r.From, out.Start[r.Partition])
+	for _, r := range out.unread() {
+		out.Batch.Lag += r.Len()
 	}
 	return out, m, nil
+}
+
+// unread is what of the log no cycle has read.
+func (t *topicStatus) unread() []schemas.Range {
+	from := t.Start.Clone()
+	for partition, offset := range t.Batch.Frontier {
+		from[partition] = max(from[partition], offset)
+	}
+	return from.Ranges(t.End)
 }
 
 func readLogStatus(ctx context.Context, log *kafkalog.Log, topic string) (logStatus, error) {

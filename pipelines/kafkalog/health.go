@@ -70,21 +70,14 @@ func (l *Log) Health(ctx context.Context, topics ...string) (Health, error) {
 
 // configuration reads what the topic is set to.
 func (l *Log) configuration(ctx context.Context, t *TopicHealth) {
-	values, err := l.admin.DescribeTopicConfigs(ctx, t.Name)
-	if err != nil || len(values) != 1 || values[0].Err != nil {
+	set, _ := l.settings(ctx, t.Name)
+	if set == nil {
 		return
 	}
 	t.Configured = true
-	for _, v := range values[0].Configs {
-		switch v.Key {
-		case "min.insync.replicas":
-			t.MinInsync, _ = strconv.Atoi(v.MaybeValue())
-		case "message.timestamp.type":
-			t.AppendTime = v.MaybeValue() == "LogAppendTime"
-		case cleanupPolicy:
-			t.Compacted = compacts(v.MaybeValue())
-		}
-	}
+	t.MinInsync, _ = strconv.Atoi(set["min.insync.replicas"])
+	t.AppendTime = set["message.timestamp.type"] == "LogAppendTime"
+	t.Compacted = compacts(set[cleanupPolicy])
 }
 
 // CanReplicate tries, without making it, whether a topic could be made with the replication of the configuration.

@@ -13,22 +13,12 @@ import (
 // Retention is how long Kafka keeps a topic's records at least; 0: for ever, or this user may not know. What retention.bytes
 // drops beside it is not looked at.
 func (l *Log) Retention(ctx context.Context, topic string) (time.Duration, error) {
-	values, err := l.admin.DescribeTopicConfigs(ctx, topic)
-	if err != nil {
+	set, err := l.settings(ctx, topic)
+	ms, bad := strconv.ParseInt(set["retention.ms"], 10, 64)
+	if err != nil || bad != nil || ms <= 0 || ms >= int64(1<<63-1)/int64(time.Millisecond) {
 		return 0, err
 	}
-	if len(values) != 1 || values[0].Err != nil {
-		return 0, nil
-	}
-	for _, v := range values[0].Configs {
-		if v.Key != "retention.ms" {
-			continue
-		}
-		if ms, err := strconv.ParseInt(v.MaybeValue(), 10, 64); err == nil && ms > 0 && ms < int64(1<<63-1)/int64(time.Millisecond) {
-			return time.Duration(ms) * time.Millisecond, nil
-		}
-	}
-	return 0, nil
+	return time.Duration(ms) * time.Millisecond, nil
 }
 
 // FirstTime is the timestamp of the first record in a range; ok is false if there is none. Errors: as Reader.Next.

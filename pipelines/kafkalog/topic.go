@@ -51,16 +51,14 @@ func (l *Log) keeps(ctx context.Context, t Topic) error {
 	if known {
 		return nil
 	}
-	values, err := l.admin.DescribeTopicConfigs(ctx, t.Name)
-	if err != nil || len(values) != 1 || values[0].Err != nil {
+	set, _ := l.settings(ctx, t.Name)
+	if set == nil {
 		return nil
 	}
-	for _, v := range values[0].Configs {
-		if v.Key == cleanupPolicy && compacts(v.MaybeValue()) {
-			// It is asked again: what is wrong may be put right while this runs.
-			return &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("the Kafka topic %s is compacted, so records vanish from its middle and no answer would stay what it was", t.Name),
-				Hint: "set its cleanup.policy to delete, or copy it into a topic that is not compacted"}
-		}
+	if compacts(set[cleanupPolicy]) {
+		// It is asked again: what is wrong may be put right while this runs.
+		return &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("the Kafka topic %s is compacted, so records vanish from its middle and no answer would stay what it was", t.Name),
+			Hint: "set its cleanup.policy to delete, or copy it into a topic that is not compacted"}
 	}
 	l.mu.Lock()
 	l.whole[t.ID] = true
@@ -146,6 +144,19 @@ func (l *Log) notMade(ctx context.Context, doing, said string, err error) error 
 		err = fmt.Errorf("%w: %s", err, said)
 	}
 	return fmt.Errorf("%s: %w", doing, l.unreachable(ctx, err))
+}
+
+// settings are what a topic is configured with; nil: this user may not know, or the cluster cannot be asked.
+func (l *Log) settings(ctx context.Context, topic string) (map[string]string, error) {
+	values, err := l.admin.DescribeTopicConfigs(ctx, topic)
+	if err != nil || len(values) != 1 || values[0].Err != nil {
+		return nil, err
+	}
+	set := map[string]string{}
+	for _, v := range values[0].Configs {
+		set[v.Key] = v.MaybeValue()
+	}
+	return set, nil
 }
 
 const cleanupPolicy = "cleanup.policy"
