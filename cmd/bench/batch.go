@@ -55,28 +55,21 @@ func batchDuckDB(ctx context.Context, j *Job, s *Sample) error {
 		return err
 	}
 	c.compiler.Close()
-	if err := os.MkdirAll(j.Store, 0o755); err != nil {
+	return j.inDuckDB(ctx, "", func(session *kernel.Session) error {
+		if err := s.start(); err != nil {
+			return err
+		}
+		out := filepath.Join(j.Store, "file.parquet")
+		if err := toParquet(ctx, session, c.catalog.Topics[j.Topic], j.File, out); err != nil {
+			return err
+		}
+		if err := s.stop(); err != nil {
+			return err
+		}
+		err = one(ctx, session, fmt.Sprintf("SELECT count(*) FROM read_parquet('%s')", out), &s.Events)
+		s.Check = s.Events
 		return err
-	}
-	defer os.RemoveAll(j.Store)
-	session, err := kernel.OpenSession(ctx, kernel.Limits{TempDir: j.Store})
-	if err != nil {
-		return err
-	}
-	defer session.Close()
-	if err := s.start(); err != nil {
-		return err
-	}
-	out := filepath.Join(j.Store, "file.parquet")
-	if err := toParquet(ctx, session, c.catalog.Topics[j.Topic], j.File, out); err != nil {
-		return err
-	}
-	if err := s.stop(); err != nil {
-		return err
-	}
-	err = one(ctx, session, fmt.Sprintf("SELECT count(*) FROM read_parquet('%s')", out), &s.Events)
-	s.Check = s.Events
-	return err
+	})
 }
 
 // toParquet has DuckDB write a topic's NDJSON file as Parquet. A file has no offsets and no append times: a sequence and

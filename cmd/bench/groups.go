@@ -95,43 +95,37 @@ func groupsRun(_ context.Context, w *world, j *Job) error {
 // groupsWork is a batch cycle from the topic's start into a new store, and a question that needs every group of the view.
 func groupsWork(ctx context.Context, j *Job, s *Sample) error {
 	defer os.RemoveAll(j.Store)
-	c, log, st, err := j.openAll()
-	if err != nil {
-		return err
-	}
-	defer c.compiler.Close()
-	defer log.Close()
-	in := &batch.Input{Log: log, Store: st, Topic: c.catalog.Topics[j.Topic], Views: c.of(j.Topic), References: c.catalog.References, Memory: c.project.Config.Memory}
-	server := c.server(log, st, serving.Options{})
-	defer server.Close()
-	if err := s.start(); err != nil {
-		return err
-	}
-	if err := s.part(ctx, "cycle", func() error {
-		r, err := in.Cycle(ctx)
-		if err == nil {
-			s.Events = r.Records
-		}
-		return err
-	}); err != nil {
-		return err
-	}
-	if err := s.part(ctx, "answer", func() error {
-		a, err := server.Query(ctx, serving.Request{SQL: allVisits + visitsView})
-		if err != nil {
+	return j.serve(serving.Options{}, func(on *served) error {
+		in := &batch.Input{Log: on.log, Store: on.store, Topic: on.catalog.Topics[j.Topic], Views: on.of(j.Topic), References: on.catalog.References, Memory: on.project.Config.Memory}
+		if err := s.start(); err != nil {
 			return err
 		}
-		defer a.Close()
-		return a.Rows(ctx, func(row json.RawMessage) error {
-			var groups, events int64
-			err := json.Unmarshal(row, &[]any{&groups, &events, new(any), new(any)})
-			s.Check = groups + events
+		if err := s.part(ctx, "cycle", func() error {
+			r, err := in.Cycle(ctx)
+			if err == nil {
+				s.Events = r.Records
+			}
 			return err
-		})
-	}); err != nil {
-		return err
-	}
-	return s.stop()
+		}); err != nil {
+			return err
+		}
+		if err := s.part(ctx, "answer", func() error {
+			a, err := on.server.Query(ctx, serving.Request{SQL: allVisits + visitsView})
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			return a.Rows(ctx, func(row json.RawMessage) error {
+				var groups, events int64
+				err := json.Unmarshal(row, &[]any{&groups, &events, new(any), new(any)})
+				s.Check = groups + events
+				return err
+			})
+		}); err != nil {
+			return err
+		}
+		return s.stop()
+	})
 }
 
 // groupsDuckDB is the ceiling: the same file to Parquet of all columns and of the groups, sorted by user, and the same
@@ -142,45 +136,38 @@ func groupsDuckDB(ctx context.Context, j *Job, s *Sample) error {
 		return err
 	}
 	c.compiler.Close()
-	if err := os.MkdirAll(j.Store, 0o755); err != nil {
-		return err
-	}
-	defer os.RemoveAll(j.Store)
-	session, err := kernel.OpenSession(ctx, kernel.Limits{Memory: c.project.Config.Memory, TempDir: j.Store})
-	if err != nil {
-		return err
-	}
-	defer session.Close()
-	if err := s.start(); err != nil {
-		return err
-	}
-	records, groups := filepath.Join(j.Store, "records.parquet"), filepath.Join(j.Store, "groups.parquet")
-	view := c.view(visitsView).RawSQL(map[string]string{visits: "records"})
-	if err := s.part(ctx, "cycle", func() error {
-		if err := toParquet(ctx, session, c.catalog.Topics[visits], j.File, records); err != nil {
+	return j.inDuckDB(ctx, c.project.Config.Memory, func(session *kernel.Session) error {
+		if err := s.start(); err != nil {
 			return err
 		}
-		if err := session.Exec(ctx, "CREATE VIEW records AS SELECT * FROM read_parquet("+schemas.QuoteText(records)+")"); err != nil {
+		records, groups := filepath.Join(j.Store, "records.parquet"), filepath.Join(j.Store, "groups.parquet")
+		view := c.view(visitsView).RawSQL(map[string]string{visits: "records"})
+		if err := s.part(ctx, "cycle", func() error {
+			if err := toParquet(ctx, session, c.catalog.Topics[visits], j.File, records); err != nil {
+				return err
+			}
+			if err := session.Exec(ctx, "CREATE VIEW records AS SELECT * FROM read_parquet("+schemas.QuoteText(records)+")"); err != nil {
+				return err
+			}
+			return session.Exec(ctx, fmt.Sprintf("COPY (SELECT * FROM (%s) ORDER BY user_id) TO %s (FORMAT parquet, COMPRESSION zstd)", view, schemas.QuoteText(groups)))
+		}); err != nil {
 			return err
 		}
-		return session.Exec(ctx, fmt.Sprintf("COPY (SELECT * FROM (%s) ORDER BY user_id) TO %s (FORMAT parquet, COMPRESSION zstd)", view, schemas.QuoteText(groups)))
-	}); err != nil {
-		return err
-	}
-	if err := s.part(ctx, "answer", func() error {
-		var many, events int64
-		if err := one(ctx, session, allVisits+"("+view+")", &many, &events, new(any), new(any)); err != nil {
+		if err := s.part(ctx, "answer", func() error {
+			var many, events int64
+			if err := one(ctx, session, allVisits+"("+view+")", &many, &events, new(any), new(any)); err != nil {
+				return err
+			}
+			s.Check = many + events
+			return nil
+		}); err != nil {
 			return err
 		}
-		s.Check = many + events
-		return nil
-	}); err != nil {
-		return err
-	}
-	if err := s.stop(); err != nil {
-		return err
-	}
-	return one(ctx, session, "SELECT count(*) FROM records", &s.Events)
+		if err := s.stop(); err != nil {
+			return err
+		}
+		return one(ctx, session, "SELECT count(*) FROM records", &s.Events)
+	})
 }
 
 // one reads the first row of a query.

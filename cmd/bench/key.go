@@ -68,24 +68,18 @@ func keyRun(_ context.Context, w *world, j *Job) error {
 
 // plainWork writes the view's rows to a file as a person would.
 func plainWork(ctx context.Context, j *Job, _ *Sample) error {
-	c, log, st, err := j.openAll()
-	if err != nil {
-		return err
-	}
-	defer c.compiler.Close()
-	defer log.Close()
-	server := c.server(log, st, serving.Options{})
-	defer server.Close()
-	a, err := server.Query(ctx, serving.Request{SQL: "SELECT * FROM " + visitsView + " ORDER BY user_id"})
-	if err != nil {
-		return err
-	}
-	defer a.Close()
-	path, err := a.File(ctx, serving.Parquet, "")
-	if err != nil {
-		return err
-	}
-	return copyFile(path, j.File)
+	return j.serve(serving.Options{}, func(on *served) error {
+		a, err := on.server.Query(ctx, serving.Request{SQL: "SELECT * FROM " + visitsView + " ORDER BY user_id"})
+		if err != nil {
+			return err
+		}
+		defer a.Close()
+		path, err := a.File(ctx, serving.Parquet, "")
+		if err != nil {
+			return err
+		}
+		return copyFile(path, j.File)
+	})
 }
 
 func copyFile(from, to string) error {
@@ -136,27 +130,21 @@ func visitsOf(row []json.RawMessage) (n int64, err error) {
 
 // keyWork asks a serving layer with what a process that serves keeps ready.
 func keyWork(ctx context.Context, j *Job, s *Sample) error {
-	c, log, st, err := j.openAll()
-	if err != nil {
-		return err
-	}
-	defer c.compiler.Close()
-	defer log.Close()
-	server := c.server(log, st, serving.Options{Spare: 1, SliceBytes: 64 << 20})
-	defer server.Close()
-	return s.keys(j.Events, func(where string) (n int64, err error) {
-		a, err := server.Query(ctx, serving.Request{SQL: "SELECT * FROM " + visitsView + where})
-		if err != nil {
-			return 0, err
-		}
-		defer a.Close()
-		return n, a.Rows(ctx, func(text json.RawMessage) error {
-			var row []json.RawMessage
-			if err := json.Unmarshal(text, &row); err != nil {
-				return err
+	return j.serve(serving.Options{Spare: 1, SliceBytes: slicesMemory}, func(on *served) error {
+		return s.keys(j.Events, func(where string) (n int64, err error) {
+			a, err := on.server.Query(ctx, serving.Request{SQL: "SELECT * FROM " + visitsView + where})
+			if err != nil {
+				return 0, err
 			}
-			n, err = visitsOf(row)
-			return err
+			defer a.Close()
+			return n, a.Rows(ctx, func(text json.RawMessage) error {
+				var row []json.RawMessage
+				if err := json.Unmarshal(text, &row); err != nil {
+					return err
+				}
+				n, err = visitsOf(row)
+				return err
+			})
 		})
 	})
 }

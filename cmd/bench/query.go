@@ -22,26 +22,20 @@ import (
 
 // queryWork asks every view of the flights once, each question from nothing: pin, attach, read the tail, merge.
 func queryWork(ctx context.Context, j *Job, s *Sample) error {
-	c, log, st, err := j.openAll()
-	if err != nil {
-		return err
-	}
-	defer c.compiler.Close()
-	defer log.Close()
-	server := c.server(log, st, serving.Options{})
-	defer server.Close()
-	return s.questions(ctx, c.of(j.Topic), func(v *views.View) (rows int64, err error) {
-		a, err := server.Query(ctx, serving.Request{SQL: "SELECT * FROM " + schemas.QuoteIdent(v.Name)})
-		if err != nil {
-			return 0, err
-		}
-		defer a.Close()
-		if n := a.Certificate.Topics[flights].Layers; n.Batch.Records == 0 || n.Raw.Records != int64(j.Tail) {
-			return 0, fmt.Errorf("the answer stands on %+v", n)
-		}
-		return rows, a.Rows(ctx, func(json.RawMessage) error {
-			rows++
-			return nil
+	return j.serve(serving.Options{}, func(on *served) error {
+		return s.questions(ctx, on.of(j.Topic), func(v *views.View) (rows int64, err error) {
+			a, err := on.server.Query(ctx, serving.Request{SQL: "SELECT * FROM " + schemas.QuoteIdent(v.Name)})
+			if err != nil {
+				return 0, err
+			}
+			defer a.Close()
+			if n := a.Certificate.Topics[flights].Layers; n.Batch.Records == 0 || n.Raw.Records != int64(j.Tail) {
+				return 0, fmt.Errorf("the answer stands on %+v", n)
+			}
+			return rows, a.Rows(ctx, func(json.RawMessage) error {
+				rows++
+				return nil
+			})
 		})
 	})
 }

@@ -147,46 +147,40 @@ func slicesTiered(ctx context.Context, j *Job, s *Sample) error {
 func slicesFolded(ctx context.Context, j *Job, s *Sample) error { return askSliced(ctx, j, s, 0) }
 
 func askSliced(ctx context.Context, j *Job, s *Sample, step int) error {
-	c, log, st, err := j.openAll()
-	if err != nil {
-		return err
-	}
-	defer c.compiler.Close()
-	defer log.Close()
-	in := &speed.Input{Log: log, Store: st, Topic: c.catalog.Topics[j.Topic], Views: []*views.View{c.view(slicedView)}, References: c.catalog.References,
-		Memory: c.project.Config.Memory, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
-	if err := publishSlices(ctx, j, in, step); err != nil {
-		return err
-	}
-	server := c.server(log, st, serving.Options{Spare: 1, SliceBytes: slicesMemory})
-	defer server.Close()
-	ask := func() error {
-		a, err := server.Query(ctx, serving.Request{SQL: "SELECT * FROM " + slicedView})
-		if err != nil {
+	return j.serve(serving.Options{Spare: 1, SliceBytes: slicesMemory}, func(on *served) error {
+		in := &speed.Input{Log: on.log, Store: on.store, Topic: on.catalog.Topics[j.Topic], Views: []*views.View{on.view(slicedView)}, References: on.catalog.References,
+			Memory: on.project.Config.Memory, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+		if err := publishSlices(ctx, j, in, step); err != nil {
 			return err
 		}
-		defer a.Close()
-		if n := a.Certificate.Topics[j.Topic].Layers; n.Speed.Records != int64(j.Events) {
-			return fmt.Errorf("the answer stands on %+v", n)
+		ask := func() error {
+			a, err := on.server.Query(ctx, serving.Request{SQL: "SELECT * FROM " + slicedView})
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			if n := a.Certificate.Topics[j.Topic].Layers; n.Speed.Records != int64(j.Events) {
+				return fmt.Errorf("the answer stands on %+v", n)
+			}
+			return a.Rows(ctx, func(json.RawMessage) error {
+				s.Check++
+				return nil
+			})
 		}
-		return a.Rows(ctx, func(json.RawMessage) error {
-			s.Check++
-			return nil
-		})
-	}
-	if err := ask(); err != nil {
-		return err
-	}
-	if err := s.start(); err != nil {
-		return err
-	}
-	for range slicesAsked {
 		if err := ask(); err != nil {
 			return err
 		}
-		s.Events++
-	}
-	return s.stop()
+		if err := s.start(); err != nil {
+			return err
+		}
+		for range slicesAsked {
+			if err := ask(); err != nil {
+				return err
+			}
+			s.Events++
+		}
+		return s.stop()
+	})
 }
 
 // publishSlices publishes the slices of the file and folds them each time that there are so many more, 0: when all are there.

@@ -161,15 +161,45 @@ func (j *Job) openAll() (c *compiled, log *kafkalog.Log, st store.Store, err err
 	return c, log, st, err
 }
 
-// server is a serving layer of the project's views; more are options beside those.
-func (c *compiled) server(log *kafkalog.Log, st store.Store, more serving.Options) *serving.Server {
+// served is what a job works on, and a serving layer over it.
+type served struct {
+	*compiled
+	log    *kafkalog.Log
+	store  store.Store
+	server *serving.Server
+}
+
+// serve does something with a serving layer of the project's views, and closes all; more are options beside those.
+func (j *Job) serve(more serving.Options, do func(*served) error) error {
+	c, log, st, err := j.openAll()
+	if err != nil {
+		return err
+	}
+	defer c.compiler.Close()
+	defer log.Close()
 	defs := &serving.Definitions{Catalog: c.catalog, Views: map[string]*views.View{}}
 	for _, v := range c.views {
 		defs.Views[v.Name] = v
 	}
 	more.Log, more.Store, more.Compiler, more.Limits = log, st, c.compiler, kernel.Limits{Memory: c.project.Config.Memory}
 	more.Definitions = func(context.Context) (*serving.Definitions, error) { return defs, nil }
-	return serving.New(more)
+	server := serving.New(more)
+	defer server.Close()
+	return do(&served{c, log, st, server})
+}
+
+// inDuckDB does something in a DuckDB that spills into the job's store, a folder that is removed after it.
+func (j *Job) inDuckDB(ctx context.Context, memory string, do func(*kernel.Session) error) error {
+	if err := os.MkdirAll(j.Store, 0o755); err != nil {
+		return err
+	}
+	defer os.RemoveAll(j.Store)
+	session, err := kernel.OpenSession(ctx, kernel.Limits{Memory: memory, TempDir: j.Store})
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	return do(session)
 }
 
 // openProject compiles the scratch project.
