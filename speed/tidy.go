@@ -135,7 +135,7 @@ func (t *tidier) runs(have []*slicelog.Entry) (out []run) {
 		delete(mine, v.Definition) // another view may have the same one
 		for len(chain) > 0 {
 			r := run{view: v, parts: chain[:1]}
-			for n := 1; n < len(chain) && !t.stuck[chain[0]] && !t.stuck[chain[n]] && chain[n].From == chain[n-1].To && chain[n].Tier == chain[0].Tier && chain[n].Withheld == chain[0].Withheld && r.bytes() < foldBytes; n++ {
+			for n := 1; n < len(chain) && t.adjoin(chain[n-1], chain[n]) && r.bytes() < foldBytes; n++ {
 				r.parts = chain[:n+1]
 			}
 			if chain = chain[len(r.parts):]; len(r.parts) >= foldAt {
@@ -144,6 +144,11 @@ func (t *tidier) runs(have []*slicelog.Entry) (out []run) {
 		}
 	}
 	return out
+}
+
+// adjoin says whether a slice follows on one of its kind, and both may be folded.
+func (t *tidier) adjoin(a, b *slicelog.Entry) bool {
+	return !t.stuck[a] && !t.stuck[b] && a.To == b.From && a.Tier == b.Tier && a.Withheld == b.Withheld
 }
 
 // chain picks slices of one definition as a question would.

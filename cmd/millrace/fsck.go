@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/batch"
+	"github.com/millrace/millrace/pipelines/scratch"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/schemas"
@@ -49,7 +50,7 @@ func runFsck(ctx context.Context, a *app, repair bool) error {
 	defer e.Close()
 	copies, err := os.MkdirTemp(e.scratch, "fsck-")
 	if err != nil {
-		return &schemas.Problem{Kind: schemas.Environment, Message: "make a folder in " + e.scratch, Err: err, Hint: "free space there and make it writable for this user"}
+		return scratch.Refused(err)
 	}
 	defer os.RemoveAll(copies)
 	e.store = store.Anew(e.store, copies)
@@ -96,19 +97,24 @@ func runFsck(ctx context.Context, a *app, repair bool) error {
 	if left+len(wrong) == 0 {
 		return nil
 	}
-	problem := &schemas.Problem{Message: "fsck found damage in " + count(left, "place"), Hint: "run `millrace fsck --repair`: what Kafka still has is made again"}
-	if repair {
-		problem = &schemas.Problem{Message: count(left, "place") + " could not be repaired",
-			Hint: "restore them from a copy of the store; or move the topic's folder out of it and run `millrace batch`, which makes anew what Kafka still has"}
-	}
-	if left == 0 {
-		problem = &schemas.Problem{Message: "fsck found damage in " + count(len(wrong), "kept definition or table"),
-			Hint: "certificates that name them cannot be answered again: restore the files from a copy of the store, or remove them, and the next question keeps those in use anew"}
-	}
+	problem := fsckProblem(left, len(wrong), repair)
 	if a.json {
 		return said{problem}
 	}
 	return problem
+}
+
+// fsckProblem says what to do about places that are damaged, or could not be repaired, and about what is kept for certificates.
+func fsckProblem(places, kept int, repair bool) *schemas.Problem {
+	switch {
+	case places == 0:
+		return &schemas.Problem{Message: "fsck found damage in " + count(kept, "kept definition or table"),
+			Hint: "certificates that name them cannot be answered again: restore the files from a copy of the store, or remove them, and the next question keeps those in use anew"}
+	case repair:
+		return &schemas.Problem{Message: count(places, "place") + " could not be repaired",
+			Hint: "restore them from a copy of the store; or move the topic's folder out of it and run `millrace batch`, which makes anew what Kafka still has"}
+	}
+	return &schemas.Problem{Message: "fsck found damage in " + count(places, "place"), Hint: "run `millrace fsck --repair`: what Kafka still has is made again"}
 }
 
 // printFindings prints one topic's, damage being what is left of it.

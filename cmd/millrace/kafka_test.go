@@ -12,6 +12,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
+// writeInto writes a file of a project.
+func writeInto(t *testing.T, dir, name, text string) {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // The whole way of a record on a cluster of three brokers under TLS and SASL: ingest, a cycle, a question, doctor.
 func TestASecuredCluster(t *testing.T) {
 	papers := httptest.NewTLSServer(nil) // for its certificate of 127.0.0.1
@@ -22,16 +34,7 @@ func TestASecuredCluster(t *testing.T) {
 	}
 	defer cluster.Close()
 	dir := t.TempDir()
-	write := func(name, text string) {
-		t.Helper()
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	write := func(name, text string) { t.Helper(); writeInto(t, dir, name, text) }
 	config := "brokers: [" + strings.Join(cluster.ListenAddrs(), ", ") + `]
 kafka:
   tls: {ca: ca.pem}

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,15 +21,8 @@ func TestRetentionGuard(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for name, text := range map[string]string{"millrace.yaml": "brokers: " + cluster.ListenAddrs()[0] + "\nbatch: {every: 24h}\nlisten: 127.0.0.1:0\n", "topics/events.yaml": "fields: {k: VARCHAR NOT NULL}\n"} {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	writeInto(t, dir, "millrace.yaml", "brokers: "+cluster.ListenAddrs()[0]+"\nbatch: {every: 24h}\nlisten: 127.0.0.1:0\n")
+	writeInto(t, dir, "topics/events.yaml", "fields: {k: VARCHAR NOT NULL}\n")
 	status := func(more ...string) (int, string) {
 		var out, errs strings.Builder
 		code := run(t.Context(), append([]string{"-C", dir, "status"}, more...), strings.NewReader(""), &out, &errs)

@@ -183,19 +183,10 @@ func (b *bucket) checkFence(ctx context.Context) error {
 		return nil
 	}
 	text := []byte("This file is there so that a store can be seen to refuse another of its name.\n")
-	err := b.create(ctx, fenceName, text)
-	if err == nil {
-		err = b.create(ctx, fenceName, text)
-	}
-	switch {
-	case err == nil:
-		return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("store %s: it replaces a file where it was asked to create one only if there is none", b.url),
-			Hint: "use a store with conditional writes (If-None-Match): two cycles could commit the same manifest here, and records be lost"}
-	case !errors.Is(err, ErrExist):
-		return err
-	}
-	b.fenced = true
-	return nil
+	err := fences(b.url, "use a store with conditional writes (If-None-Match): two cycles could commit the same manifest here, and records be lost",
+		func() error { return b.create(ctx, fenceName, text) })
+	b.fenced = err == nil
+	return err
 }
 
 func (b *bucket) write(ctx context.Context, name string, data io.Reader, create bool) error {

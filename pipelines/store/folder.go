@@ -134,16 +134,7 @@ func (f *folder) Local(_ context.Context, name string) (string, error) {
 
 func (f *folder) Check(ctx context.Context) error {
 	name := fmt.Sprintf("%scheck-%d", temporary, os.Getpid())
-	err := f.Create(ctx, name, nil)
-	if err != nil && !errors.Is(err, ErrExist) {
-		return err
-	}
-	if err = f.Create(ctx, name, nil); err == nil {
-		err = &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("store %s: it replaces a file where it was asked to create one only if there is none", f.root),
-			Hint: "set store: to a folder of a file system with hard links"}
-	} else if errors.Is(err, ErrExist) {
-		err = nil
-	}
+	err := fences(f.root, "set store: to a folder of a file system with hard links", func() error { return f.Create(ctx, name, nil) })
 	return errors.Join(err, f.Delete(ctx, name))
 }
 

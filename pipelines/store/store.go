@@ -77,6 +77,21 @@ func IsBucket(url string) bool {
 	return strings.Contains(url, "://") && !strings.HasPrefix(url, "file://")
 }
 
+// fences tries that a store refuses to create what is there: a Problem with the hint if it does not.
+func fences(url, hint string, create func() error) error {
+	err := create()
+	if err == nil {
+		err = create()
+	}
+	if err == nil {
+		return &schemas.Problem{Kind: schemas.Environment, Message: "store " + url + ": it replaces a file where it was asked to create one only if there is none", Hint: hint}
+	}
+	if errors.Is(err, ErrExist) {
+		return nil
+	}
+	return err
+}
+
 // checkName refuses what is no name: of no file, or of one outside the store.
 func checkName(name string) error {
 	if !filepath.IsLocal(name) || strings.Contains(name, `\`) {
