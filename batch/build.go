@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -124,7 +123,7 @@ func (in *Input) read(ctx context.Context, k *kernel.Kernel, r schemas.Range, re
 	defer reader.Close()
 	for {
 		chunk, err := reader.Next(ctx)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, kafkalog.ErrEnd) {
 			return records, refused, nil
 		}
 		if err != nil {

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -444,8 +445,8 @@ func (p *Producer) problem(err error) error {
 	case errors.Is(err, kerr.NotEnoughReplicas), errors.Is(err, kerr.NotEnoughReplicasAfterAppend):
 		return &schemas.Problem{Kind: schemas.Environment, Message: "fewer brokers have the topic than its min.insync.replicas asks for", Err: err, Hint: "start the brokers that are down; `millrace doctor` names the topics"}
 	}
-	if refused := p.o.Kafka.Refused(err); refused != nil {
-		return refused
+	if why := cmp.Or(p.o.Kafka.Refused(err), p.o.Kafka.HungUp(err)); why != nil {
+		return why
 	}
 	return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the broker at %s is out of reach", list(p.o.Kafka.Brokers)), Err: err, Hint: "start it, or correct brokers: in millrace.yaml"}
 }

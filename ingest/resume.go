@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -234,7 +233,7 @@ func (p *Producer) readRange(ctx context.Context, topic string, rg schemas.Range
 		c, err := reader.Next(ctx)
 		var lost *kafkalog.RangeError
 		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, kafkalog.ErrEnd):
 			return nil
 		case errors.As(err, &lost):
 			rg.From = lost.Lost.To

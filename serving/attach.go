@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -147,7 +146,7 @@ func (q *question) readRaw(ctx context.Context, k *kernel.Kernel, p *pinned, ran
 		reader := q.server.log.Read(p.topic.Name, r, kafkalog.ReadOptions{Want: want, MaxBytes: q.server.opts.FetchBytes, TopicID: p.id})
 		for {
 			chunk, err := reader.Next(ctx)
-			if errors.Is(err, io.EOF) {
+			if errors.Is(err, kafkalog.ErrEnd) {
 				break
 			}
 			if err != nil {

@@ -115,7 +115,7 @@ func sliceRows(ctx context.Context, k *kernel.Kernel, log *kafkalog.Log, topic s
 	defer reader.Close()
 	for {
 		chunk, err := reader.Next(ctx)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, kafkalog.ErrEnd) {
 			break
 		}
 		if err != nil {
@@ -197,7 +197,7 @@ func publishSlices(ctx context.Context, j *Job, in *speed.Input, step int) error
 	for more := true; more; {
 		var m kafkalog.Message
 		switch err := from.Decode(&m); {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, kafkalog.ErrEnd):
 			more = false
 		case err != nil:
 			return err

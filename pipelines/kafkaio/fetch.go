@@ -3,7 +3,6 @@ package kafkaio
 import (
 	"context"
 	"errors"
-	"io"
 	"sync"
 	"time"
 
@@ -101,7 +100,7 @@ func (f *fetchers) fetch(reader *kafkalog.Reader) {
 	defer patience.Stop()
 	for {
 		c, err := reader.Next(ctx)
-		if errors.Is(err, io.EOF) || ctx.Err() != nil {
+		if errors.Is(err, kafkalog.ErrEnd) || ctx.Err() != nil {
 			if c != nil {
 				c.Release()
 			}

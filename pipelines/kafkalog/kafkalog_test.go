@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"testing"
 	"time"
@@ -68,7 +67,7 @@ func chain(t *testing.T, l *kafkalog.Log, topic string, r schemas.Range, o kafka
 	at := r.From
 	for {
 		c, err := reader.Next(t.Context())
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, kafkalog.ErrEnd) {
 			if at != r.To {
 				t.Fatalf("the range %s ended at %d", r, at)
 			}

@@ -1,6 +1,7 @@
 package kafkalog
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -23,16 +24,12 @@ import (
 // Refused turns an error that says why the cluster does not let us in into one a person can act on; nil for any other:
 // such an error does not pass by waiting.
 func (c Config) Refused(err error) *schemas.Problem {
-	at := "Kafka at " + strings.Join(c.Brokers, ", ")
-	problem := func(says, hint string) *schemas.Problem {
-		return &schemas.Problem{Kind: schemas.Environment, Message: at + " " + says, Err: err, Hint: hint}
-	}
+	problem := func(says, hint string) *schemas.Problem { return c.problem(err, says, hint) }
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var network *net.OpError
 	var header tls.RecordHeaderError
 	var invalid x509.CertificateInvalidError
-	var first *kgo.ErrFirstReadEOF
 	switch {
 	case err == nil:
 		return nil
@@ -58,20 +55,33 @@ func (c Config) Refused(err error) *schemas.Problem {
 		return problem("ends the TLS handshake", "a broker that wants a client's certificate needs kafka.tls.cert and key in millrace.yaml")
 	case strings.Contains(err.Error(), "appear to be a tls alert"):
 		return problem("speaks TLS at this port", "set kafka.tls in millrace.yaml, or name the port of a plain listener")
-	case errors.As(err, &first):
-		switch {
-		case c.TLS == nil && c.SASL == nil:
-			return problem("ends every connection at once", "if the listener wants TLS or SASL, set kafka.tls and kafka.sasl in millrace.yaml")
-		case c.TLS == nil:
-			return problem("ends every connection at once", "if the listener wants TLS, set kafka.tls in millrace.yaml")
-		case c.SASL == nil:
-			return problem("ends every connection at once", "if the listener wants SASL, set kafka.sasl in millrace.yaml; if it is a plain one, remove kafka.tls")
-		}
-		return problem("ends every connection at once", "check that the port is that of a listener with TLS and SASL")
 	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed), errors.Is(err, kafka.TopicAuthorizationFailed), errors.Is(err, kafka.ClusterAuthorizationFailed):
 		return problem("does not allow this", "give the user the right to read, write, create and describe the project's topics and those that begin with _millrace")
 	}
 	return nil
+}
+
+// HungUp turns an error of a cluster that ends connections before it has answered anything into one a person can act on; nil for any
+// other. It may pass: a broker that starts or stops does so, and one that is spoken to in another way than it listens.
+func (c Config) HungUp(err error) *schemas.Problem {
+	var first *kgo.ErrFirstReadEOF
+	if !errors.As(err, &first) {
+		return nil
+	}
+	hint := "check that the port is that of a listener with TLS and SASL"
+	switch {
+	case c.TLS == nil && c.SASL == nil:
+		hint = "if the listener wants TLS or SASL, set kafka.tls and kafka.sasl in millrace.yaml"
+	case c.TLS == nil:
+		hint = "if the listener wants TLS, set kafka.tls in millrace.yaml"
+	case c.SASL == nil:
+		hint = "if the listener wants SASL, set kafka.sasl in millrace.yaml; if it is a plain one, remove kafka.tls"
+	}
+	return c.problem(err, "ends every connection at once", hint)
+}
+
+func (c Config) problem(err error, says, hint string) *schemas.Problem {
+	return &schemas.Problem{Kind: schemas.Environment, Message: "Kafka at " + strings.Join(c.Brokers, ", ") + " " + says, Err: err, Hint: hint}
 }
 
 // unreachable turns a connection's error into one a person can act on; Kafka's own answers stay as they are, and so does
@@ -80,8 +90,8 @@ func (l *Log) unreachable(ctx context.Context, err error) error {
 	var problem *schemas.Problem
 	var known *kerr.Error
 	var theirs kafka.Error
-	if refused := l.config.Refused(err); refused != nil && !errors.As(err, &problem) {
-		return refused
+	if why := cmp.Or(l.config.Refused(err), l.config.HungUp(err)); why != nil && !errors.As(err, &problem) {
+		return why
 	}
 	at := "Kafka at " + strings.Join(l.config.Brokers, ", ")
 	switch {
@@ -130,7 +140,7 @@ func (c Config) Knock(ctx context.Context, addr string) error {
 	if err == nil {
 		return nil
 	}
-	if refused := c.Refused(err); refused != nil {
+	if refused := cmp.Or(c.Refused(err), c.HungUp(err)); refused != nil {
 		return refused
 	}
 	if c.SASL != nil && errors.Is(err, io.EOF) {

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"sync"
 	"time"
@@ -60,6 +59,9 @@ func (c *Chunk) Release() {
 	chunks.Put(c)
 }
 
+// ErrEnd: a range was read to its end. It is no network's end of file, which a broker that hangs up gives.
+var ErrEnd = errors.New("the range's end")
+
 // errAnother: the rest of a range would be read from another topic of the name.
 var errAnother = errors.New("the topic was deleted and made again")
 
@@ -110,12 +112,12 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-// Next waits for the next chunk. Errors: io.EOF at the range's end, *RangeError, the context's, or what the cluster still
+// Next waits for the next chunk. Errors: ErrEnd at the range's end and only there, *RangeError, the context's, or what the cluster still
 // says after several tries.
 func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
 	for {
 		if r.at.From >= r.at.To {
-			return nil, io.EOF
+			return nil, ErrEnd
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err

@@ -3,7 +3,6 @@ package kafkalog
 import (
 	"context"
 	"errors"
-	"io"
 	"strconv"
 	"time"
 
@@ -27,7 +26,7 @@ func (l *Log) FirstTime(ctx context.Context, topic string, r schemas.Range) (at 
 	defer reader.Close()
 	for {
 		c, err := reader.Next(ctx)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, ErrEnd) {
 			return at, false, nil
 		}
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -213,7 +212,7 @@ func Each(ctx context.Context, l *kafkalog.Log, topic string, r schemas.Range, f
 	defer reader.Close()
 	for {
 		c, err := reader.Next(ctx)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, kafkalog.ErrEnd) {
 			return nil
 		}
 		var lost *kafkalog.RangeError
