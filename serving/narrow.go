@@ -59,9 +59,15 @@ func (w *wanted) narrow(rows []arrow.RecordBatch) []arrow.RecordBatch {
 		n := b.Column(0).Len() - b.Column(0).NullN()
 		from := sort.Search(n, func(i int) bool { return compare(i) >= 0 })
 		to := from + sort.Search(n-from, func(i int) bool { return compare(from+i) > 0 })
-		if from < to {
-			out = append(out, b.NewSlice(int64(from), int64(to)))
+		if from == to {
+			continue
 		}
+		cut, err := slicelog.CutRows(b, from, to)
+		if err != nil { // of a type that cannot be cut
+			b.Retain()
+			cut = b
+		}
+		out = append(out, cut)
 	}
 	slicelog.ReleaseRows(rows)
 	return out

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
 )
@@ -45,6 +46,27 @@ func DecodeRows(payload []byte, schema *arrow.Schema) (rows []arrow.RecordBatch,
 		rows = append(rows, b)
 	}
 	return rows, r.Err()
+}
+
+// CutRows is a copy of the rows [from, to) of a batch. A view of them will not do for DuckDB: what a struct holds would be taken from
+// twice as far. Ownership: the caller releases it.
+func CutRows(b arrow.RecordBatch, from, to int) (arrow.RecordBatch, error) {
+	columns := make([]arrow.Array, 0, b.NumCols())
+	defer func() {
+		for _, c := range columns {
+			c.Release()
+		}
+	}()
+	for _, c := range b.Columns() {
+		part := array.NewSlice(c, int64(from), int64(to))
+		whole, err := array.Concatenate([]arrow.Array{part}, allocator)
+		part.Release()
+		if err != nil {
+			return nil, err
+		}
+		columns = append(columns, whole)
+	}
+	return array.NewRecordBatch(b.Schema(), columns, int64(to-from)), nil
 }
 
 // ReleaseRows gives batches free.
