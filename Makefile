@@ -15,8 +15,8 @@ test: ## everything that must hold before a change goes in
 	go vet $(PACKAGES)
 	go test -timeout 20m $(PACKAGES)
 
-torture: ## the law under 1,000 random schedules of everything, deaths at any lasting effect among it; -rapid.seed repeats one
-	go test -timeout 90m -count=1 -v -run '^TestTheLaw$$' . -rapid.checks=1000
+torture: ## the law under 1,000 random schedules of everything: deaths, zombies, bad weather among it; SEED=N repeats one
+	go test -timeout 90m -count=1 -v -run '^TestTheLaw$$' . -rapid.checks=500 -rapid.seed=$(or $(SEED),0)
 
 demo: build ## the main job from end to end on 60,000 flights
 	go run ./testdata/halves bin/demo

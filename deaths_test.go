@@ -3,12 +3,15 @@ package millrace_test
 import (
 	"context"
 	"errors"
+	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -16,52 +19,126 @@ import (
 	"github.com/millrace/millrace/schemas/slice"
 )
 
-// fate stands between a process and all that outlives it, the broker and the object store, and lets it die at its n-th
-// lasting effect: nothing that it asks for comes through any more, and no answer reaches it.
+// fate stands between a process and all that outlives it, the broker and the object store. At the process's n-th lasting effect it
+// lets it die, so that nothing that it asks for comes through any more and no answer reaches it; or it holds the effect, or the
+// answer to it, until it lets go. Beside that there is weather: requests that are late, lost, or done while the answer is lost.
 type fate struct {
 	mu     sync.Mutex
-	left   int  // effects until it dies; 0: it does not
-	after  bool // it dies when the effect is done, and not before
+	left   int   // effects until it strikes; 0: it does not
+	when   stage // it strikes at that effect
 	dead   bool
-	doomed bool   // the last effect is being done: nothing else comes through any more
-	at     string // the effect that it died at
-	kill   func()
+	doomed bool           // the last effect is being done: nothing else comes through any more
+	at     string         // the effect that it struck at
+	kill   func()         // ends what the process does; nil: it is held
+	held   chan struct{}  // closed when it is held
+	let    chan struct{}  // closed to let go
+	hold   bool           // the answer to the effect that is being done is to be held
+	sky    func() weather // nil: it is calm
+	lose   bool           // the next answer is lost
 	conns  map[net.Conn]bool
 }
 
-// arm says when the next process dies; kill ends what it does in this process.
-func (f *fate) arm(left int, after bool, kill func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.left, f.after, f.kill, f.at = left, after, kill, ""
+// stage is when something befalls an effect: before it, in the middle of what is being sent for it, or after it and before its answer.
+type stage int
+
+const (
+	before stage = iota
+	torn
+	after
+)
+
+func (s stage) String() string { return [...]string{"before", "in the middle of", "after"}[s] }
+
+// weather is what befalls one request.
+type weather struct {
+	late               time.Duration
+	lost, answerIsLost bool
 }
 
-// revive lets the next process live, and says at which effect the last one died.
+// arm says when the next process dies; kill ends what it does in this process.
+func (f *fate) arm(left int, when stage, kill func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left, f.when, f.kill, f.at = left, when, kill, ""
+	f.held, f.let = make(chan struct{}), make(chan struct{})
+}
+
+// revive lets the next process live, and says at which effect the last one died or was held.
 func (f *fate) revive() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.left, f.dead, f.doomed = 0, false, false
+	f.left, f.dead, f.doomed, f.hold = 0, false, false, false
 	return f.at
 }
 
-// arrives counts an effect and says whether it is done, and whether it is the last.
-func (f *fate) arrives(effect string) (done, last bool) {
+// under is the weather from now on.
+func (f *fate) under(sky func() weather) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sky, f.lose = sky, false
+}
+
+// feel is the weather that befalls a request. Its source of chance is asked under the lock.
+func (f *fate) feel() weather {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.sky == nil {
+		return weather{}
+	}
+	return f.sky()
+}
+
+// verdict is what fate says of an effect.
+type verdict int
+
+const (
+	pass    verdict = iota
+	refuse          // the process is dead
+	tear            // the process dies with half of it sent
+	last            // it is done, and the process dies
+	hold            // it waits for the one to let go, and is done then
+	holdFor         // it is done, and its answer waits
+)
+
+// inTurn are the effects that a process is not held at: those who go on are in the same one, where one builds at a time. The fence only has to be there.
+var inTurn = map[string]bool{"put a data file": true, "put rejects": true, "put a partial": true, "put the fence": true}
+
+// arrives counts an effect. Only one that comes in pieces can be torn.
+func (f *fate) arrives(effect string, pieces bool) verdict {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.dead || f.doomed {
-		return false, true
+		return refuse
 	}
-	if f.left == 0 {
-		return true, false
+	if f.left == 0 || f.when == torn && !pieces || f.kill == nil && inTurn[effect] {
+		return pass
 	}
 	if f.left--; f.left > 0 {
-		return true, false
+		return pass
 	}
 	f.at = effect
-	if f.doomed = f.after; !f.doomed {
-		f.die()
+	if f.kill == nil {
+		if f.when == after {
+			return holdFor
+		}
+		return hold
 	}
-	return f.after, true
+	switch f.when {
+	case before:
+		f.die()
+		return refuse
+	case torn:
+		f.doomed = true
+		return tear
+	}
+	f.doomed = true
+	return last
+}
+
+// wait holds who calls it until the fate lets go.
+func (f *fate) wait() {
+	close(f.held)
+	<-f.let
 }
 
 // die is called with the lock.
@@ -73,6 +150,13 @@ func (f *fate) die() {
 	}
 }
 
+// end lets the doomed die.
+func (f *fate) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.die()
+}
+
 func (f *fate) isDead() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,6 +166,11 @@ func (f *fate) isDead() bool {
 // storing puts the fate before an object store.
 func (f *fate) storing(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sky := f.feel()
+		time.Sleep(sky.late)
+		if sky.lost {
+			panic(http.ErrAbortHandler)
+		}
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
 			if f.isDead() {
 				panic(http.ErrAbortHandler)
@@ -89,18 +178,32 @@ func (f *fate) storing(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		done, last := f.arrives(strings.ToLower(r.Method) + " " + kindOf(r.URL.Path))
-		switch {
-		case !done:
+		v := f.arrives(strings.ToLower(r.Method)+" "+kindOf(r.URL.Path), r.Method == http.MethodPut)
+		switch v {
+		case refuse:
 			panic(http.ErrAbortHandler)
-		case last:
-			next.ServeHTTP(httptest.NewRecorder(), r)
-			f.mu.Lock()
-			f.die()
-			f.mu.Unlock()
-			panic(http.ErrAbortHandler)
+		case hold:
+			f.wait()
+		case tear:
+			r.Body = io.NopCloser(io.LimitReader(r.Body, r.ContentLength/2))
 		}
-		next.ServeHTTP(w, r)
+		if v == pass && !sky.answerIsLost || v == hold {
+			next.ServeHTTP(w, r)
+			return
+		}
+		answer := httptest.NewRecorder()
+		next.ServeHTTP(answer, r)
+		switch v {
+		case holdFor:
+			f.wait()
+			maps.Copy(w.Header(), answer.Header())
+			w.WriteHeader(answer.Code)
+			_, _ = w.Write(answer.Body.Bytes()) // who hung up has none
+			return
+		case tear, last:
+			f.end()
+		}
+		panic(http.ErrAbortHandler)
 	})
 }
 
@@ -127,20 +230,43 @@ func kindOf(path string) string {
 	return path
 }
 
-// watch lets a process die at what its requests do to a broker.
+// watch lets the fate of a process befall what its requests do to a broker.
 func (f *fate) watch(broker *kfake.Cluster) {
-	of := func(key kmsg.Key, effect func(kmsg.Request) string) {
-		broker.ControlKey(int16(key), func(r kmsg.Request) (kmsg.Response, error, bool) {
-			broker.KeepControl()
-			if done, _ := f.arrives(effect(r)); !done {
-				return nil, errDead, true
-			}
-			return nil, nil, false // the last is answered after it is done
-		})
-	}
-	named := func(text string) func(kmsg.Request) string { return func(kmsg.Request) string { return text } }
-	of(kmsg.Produce, func(r kmsg.Request) string {
-		for _, t := range r.(*kmsg.ProduceRequest).Topics {
+	broker.Control(func(r kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		sky := f.feel()
+		if sky.late > 0 {
+			broker.SleepControl(func() { time.Sleep(sky.late) })
+		}
+		if sky.lost {
+			return nil, errLost, true
+		}
+		if sky.answerIsLost {
+			f.mu.Lock()
+			f.lose = true
+			f.mu.Unlock()
+		}
+		effect := effectOf(broker, r)
+		if effect == "" {
+			return nil, nil, false
+		}
+		switch f.arrives(effect, false) { // a broker takes a request whole or not at all
+		case refuse:
+			return nil, errDead, true
+		case hold, holdFor: // one that waits to be done would hold up those of others here
+			f.mu.Lock()
+			f.hold = true
+			f.mu.Unlock()
+		}
+		return nil, nil, false // the last is answered after it is done
+	})
+}
+
+// effectOf is what a request does to the broker that outlives who sent it; empty: nothing.
+func effectOf(broker *kfake.Cluster, r kmsg.Request) string {
+	switch r := r.(type) {
+	case *kmsg.ProduceRequest:
+		for _, t := range r.Topics {
 			name := t.Topic
 			if known := broker.TopicIDInfo(t.TopicID); name == "" && known != nil {
 				name = known.Topic
@@ -153,14 +279,22 @@ func (f *fate) watch(broker *kfake.Cluster) {
 			}
 		}
 		return "append records"
-	})
-	of(kmsg.DeleteRecords, named("drop slices"))
-	of(kmsg.OffsetCommit, named("commit a hint of offsets"))
-	of(kmsg.CreateTopics, named("make a topic"))
-	of(kmsg.CreatePartitions, named("add partitions"))
+	case *kmsg.DeleteRecordsRequest:
+		return "drop slices"
+	case *kmsg.OffsetCommitRequest:
+		return "commit a hint of offsets"
+	case *kmsg.CreateTopicsRequest:
+		return "make a topic"
+	case *kmsg.CreatePartitionsRequest:
+		return "add partitions"
+	}
+	return ""
 }
 
-var errDead = errors.New("the process is dead")
+var (
+	errDead = errors.New("the process is dead")
+	errLost = errors.New("the request is lost")
+)
 
 // listen is a listener whose connections end when the process dies.
 func (f *fate) listen(network, address string) (net.Listener, error) {
@@ -205,10 +339,17 @@ func (c *mortalConn) Write(p []byte) (int, error) {
 	if f.doomed {
 		f.die()
 	}
-	dead := f.dead
+	dead, lost, held := f.dead, f.lose, f.hold
+	f.lose, f.hold = false, false
 	f.mu.Unlock()
-	if dead {
+	switch {
+	case dead:
 		return 0, errDead
+	case lost:
+		c.Conn.Close()
+		return 0, errLost
+	case held:
+		f.wait()
 	}
 	return c.Conn.Write(p)
 }
@@ -223,13 +364,35 @@ func (c *mortalConn) Close() error {
 }
 
 // live does something as a process that dies at its n-th effect, and says which that was; empty: it came to its end.
-func (f *fate) live(ctx context.Context, n int, after bool, do func(context.Context) error) (diedAt string, err error) {
+func (f *fate) live(ctx context.Context, n int, when stage, do func(context.Context) error) (diedAt string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	f.arm(n, after, cancel)
+	f.arm(n, when, cancel)
 	err = do(ctx)
 	if at := f.revive(); at != "" {
 		return at, nil
 	}
 	return "", err
+}
+
+// pause does something as a process that is held at its n-th effect, and what others do meanwhile; empty: it came to its end before.
+func (f *fate) pause(ctx context.Context, n int, when stage, do func(context.Context) error, meanwhile func()) (heldAt string, err error) {
+	f.arm(n, when, nil)
+	done := make(chan error, 1)
+	go func() { done <- do(ctx) }()
+	select {
+	case err = <-done:
+		f.revive()
+		return "", err
+	case <-f.held:
+	}
+	f.mu.Lock()
+	f.left = 0
+	f.mu.Unlock()
+	func() {
+		defer close(f.let)
+		meanwhile()
+	}()
+	err = <-done
+	return f.revive(), err
 }

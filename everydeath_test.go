@@ -123,16 +123,16 @@ func TestEveryDeath(t *testing.T) {
 
 // dieEverywhere does something by processes that die later and later, until one comes to its end.
 func (d *deaths) dieEverywhere(ready func(*deaths), do func(*deaths, context.Context) error, done func(*deaths)) {
-	for _, after := range []bool{false, true} {
+	for _, when := range []stage{before, torn, after} {
 		for n := 1; ; n++ {
 			ready(d)
-			at, err := d.fate.live(d.Context(), n, after, func(ctx context.Context) error { return do(d, ctx) })
+			at, err := d.fate.live(d.Context(), n, when, func(ctx context.Context) error { return do(d, ctx) })
 			d.must(err)
 			if at == "" {
 				break
 			}
 			if d.died[at]++; !d.harmed {
-				d.goOn(fmt.Sprintf("death %d at %q, after it: %t", n, at, after))
+				d.goOn(fmt.Sprintf("death %d at %q, %v it", n, at, when))
 			}
 		}
 		d.harmed = false

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,7 +26,6 @@ import (
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/slice"
 	"github.com/millrace/millrace/serving"
-	"github.com/millrace/millrace/speed"
 )
 
 const lawTopic = `
@@ -99,56 +100,58 @@ func event() *rapid.Generator[[]byte] {
 // The law: whatever was sent, sliced and committed, in whatever order, however often and by whom, with whatever else on
 // the slices' topic, every view's merged answer is its recompute over every record, now and as of any offsets, and the
 // certificate's counts add up. And the rows below that recompute are those that the log alone gives.
+//
+// Half of the schedules run beside the other half: a schedule waits much.
 func TestTheLaw(t *testing.T) {
 	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte(lawTopic))
 	if len(problems) > 0 {
 		t.Fatal(problems[0])
 	}
 	useS3(t)
-	var used serving.Layers
-	folded, found, died := 0, 0, 0
-	rapid.Check(t, func(t *rapid.T) {
-		l, at := &law{T: t, ctx: context.Background(), fate: &fate{}}, ""
-		dir, err := os.MkdirTemp("", "millrace-law-")
-		l.must(err)
-		t.Cleanup(func() { os.RemoveAll(dir) })
-		if rapid.IntRange(0, 3).Draw(t, "store") == 0 {
-			at = newS3(l.must, t.Cleanup, l.fate.storing)
+	var all lawTally
+	t.Run("of", func(t *testing.T) {
+		for _, half := range []string{"one half", "the other half"} {
+			t.Run(half, func(t *testing.T) {
+				t.Parallel()
+				rapid.Check(t, func(t *rapid.T) {
+					l := newLaw(t, topic)
+					l.run()
+					all.add(l)
+				})
+			})
 		}
-		l.mill = newMill(l.must, t.Cleanup, dir, rapid.Int32Range(1, 4).Draw(t, "partitions"), topic, lawReference, kfake.ListenFn(l.fate.listen))
-		l.fate.watch(l.mill.broker)
-		l.mill.at = at
-		l.open()
-		steps := map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "slices": l.slices, "tidy": func() { l.must(l.mill.tidy(l.ctx)) }, "noise": l.noise, "cycle": l.cycleOnce, "cycles": l.cycles, "cycle of few views": l.cycleOfFew, "history": l.history, "killed cycle": l.killedCycle,
-			"two cycles": l.twoCycles, "restart": l.open, "drop": l.drop, "death": l.death, "grow": l.grow, "made again": l.remake}
-		for range rapid.IntRange(3, 9).Draw(t, "steps") {
-			steps[rapid.SampledFrom([]string{"send", "send", "send", "slice", "slice", "slices", "slices", "tidy", "noise", "noise", "cycle", "cycles", "cycle of few views", "history", "killed cycle", "two cycles", "restart", "drop", "death", "death", "death", "grow", "grow", "made again"}).Draw(t, "step")]()
-		}
-		l.must(l.mill.check(l.ctx, nil))
-		_, end, err := l.mill.log.Offsets(l.ctx, "t")
-		l.must(err)
-		if !l.dropped {
-			l.must(l.mill.sameRows(l.ctx))
-		}
-		cut := schemas.Frontier{}
-		for p, to := range end {
-			cut[p] = rapid.Int64Range(0, to).Draw(t, "cut")
-		}
-		l.must(l.mill.check(l.ctx, &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": cut}}))
-		for _, old := range l.before {
-			l.must(l.mill.check(l.ctx, &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": old}}))
-			if got, err := l.mill.count(l.ctx, &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": old}}); err != nil || got != l.counted[len(old)] {
-				t.Fatalf("as of %v, before partitions were added, there are %d records and were %d, %v", old, got, l.counted[len(old)], err)
-			}
-		}
-		used.Batch.Records += l.mill.used.Batch.Records
-		used.Speed.Slices += l.mill.used.Speed.Slices
-		used.Raw.Records += l.mill.used.Raw.Records
-		folded, found, died = folded+l.folded, found+l.mill.found, died+l.died
 	})
-	t.Logf("answers were made of %d records in batch, with %d partials folded, %d slices and %d raw records; %d processes died", used.Batch.Records, folded, used.Speed.Slices, used.Raw.Records, died)
-	if folded == 0 || died == 0 || found == 0 || used.Batch.Records == 0 || used.Speed.Slices == 0 || used.Raw.Records == 0 {
+	t.Logf("answers were made of %d records in batch, with %d partials folded, %d slices and %d raw records; took place: %v", all.used.Batch.Records, all.folded, all.used.Speed.Slices, all.used.Raw.Records, all.took)
+	if all.folded == 0 || all.found == 0 || all.used.Batch.Records == 0 || all.used.Speed.Slices == 0 || all.used.Raw.Records == 0 {
 		t.Error("a layer took no part")
+	}
+	for _, kind := range []string{"deaths", "pauses", "answers beside", "answers again", "failures in bad weather"} {
+		if all.took[kind] == 0 {
+			t.Errorf("there were no %s", kind)
+		}
+	}
+}
+
+// lawTally adds up what runs were made of.
+type lawTally struct {
+	mu            sync.Mutex
+	used          serving.Layers
+	folded, found int
+	took          map[string]int
+}
+
+func (a *lawTally) add(l *law) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.used.Batch.Records += l.mill.used.Batch.Records
+	a.used.Speed.Slices += l.mill.used.Speed.Slices
+	a.used.Raw.Records += l.mill.used.Raw.Records
+	a.folded, a.found = a.folded+l.folded, a.found+l.mill.found
+	if a.took == nil {
+		a.took = map[string]int{}
+	}
+	for kind, n := range l.took {
+		a.took[kind] += n
 	}
 }
 
@@ -158,13 +161,74 @@ type law struct {
 	ctx     context.Context
 	mill    *mill
 	fate    *fate  // of the processes; one that lives on is not touched
-	died    int    // processes
 	last    []byte // the slice published last
 	dropped bool   // the log no longer holds its first records
 	folded  int    // partials
 
 	before  []schemas.Frontier // the log's end whenever partitions were added
 	counted map[int]int64      // the records that were there then, by the number of partitions
+	answers []lawAnswer        // some that were given
+	asked   int                // questions, to the views in turn
+	took    map[string]int     // how often what took place
+}
+
+// lawSteps are what one step of a schedule may be, as often as it is likely; those that have others within them are not among them.
+var lawSteps = []string{"send", "send", "send", "slice", "slice", "slices", "slices", "tidy", "noise", "noise", "cycle", "cycles", "cycle of few views", "history", "killed cycle", "two cycles", "restart", "drop", "leaders", "grow", "grow", "made again"}
+
+// step does one of these.
+func (l *law) step(of []string) {
+	map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "slices": l.slices, "tidy": func() { l.must(l.mill.tidy(l.ctx)) }, "noise": l.noise, "cycle": l.cycleOnce, "cycles": l.cycles,
+		"cycle of few views": l.cycleOfFew, "history": l.history, "killed cycle": l.killedCycle, "two cycles": l.twoCycles, "restart": l.open, "drop": l.drop, "death": l.death, "grow": l.grow, "made again": l.remake,
+		"leaders": l.mill.broker.ShufflePartitionLeaders, "beside": l.beside, "pause": l.pause}[pick(l.T, "step", of...)]()
+}
+
+// pick draws one of these, each as likely: rapid alone prefers the first.
+func pick[E any](t *rapid.T, what string, of ...E) E {
+	seed := rapid.Uint64().Draw(t, what)
+	e := of[rand.New(rand.NewPCG(seed, seed)).IntN(len(of))]
+	t.Logf("%s: %v", what, e)
+	return e
+}
+
+// newLaw starts a run: an empty topic, and a store in a folder or an object store.
+func newLaw(t *rapid.T, topic *schemas.Topic) *law {
+	l, at := &law{T: t, ctx: context.Background(), fate: &fate{}, took: map[string]int{}}, ""
+	dir, err := os.MkdirTemp("", "millrace-law-")
+	l.must(err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if pick(t, "object store", true, true, false) {
+		at = newS3(l.must, t.Cleanup, l.fate.storing)
+	}
+	l.mill = newMill(l.must, t.Cleanup, dir, pick[int32](t, "partitions", 1, 2, 3, 4), topic, lawReference, kfake.ListenFn(l.fate.listen))
+	l.fate.watch(l.mill.broker)
+	l.mill.at = at
+	l.open()
+	return l
+}
+
+// run is a schedule, and the law after it.
+func (l *law) run() {
+	for range pick(l.T, "steps", 3, 4, 5, 6, 7, 8, 9) {
+		l.step(slices.Concat(lawSteps, []string{"death", "death", "beside", "beside", "pause", "pause"}))
+	}
+	l.must(l.mill.check(l.ctx, nil))
+	_, end, err := l.mill.log.Offsets(l.ctx, "t")
+	l.must(err)
+	if !l.dropped {
+		l.must(l.mill.sameRows(l.ctx))
+	}
+	cut := schemas.Frontier{}
+	for p, to := range end {
+		cut[p] = rapid.Int64Range(0, to).Draw(l.T, "cut")
+	}
+	l.must(l.mill.check(l.ctx, &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": cut}}))
+	for _, old := range l.before {
+		l.must(l.mill.check(l.ctx, &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": old}}))
+		if got, err := l.mill.count(l.ctx, &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": old}}); err != nil || got != l.counted[len(old)] {
+			l.Fatalf("as of %v, before partitions were added, there are %d records and were %d, %v", old, got, l.counted[len(old)], err)
+		}
+	}
+	l.askAgain()
 }
 
 func (l *law) must(err error) {
@@ -191,6 +255,9 @@ func (l *law) partition() int32 {
 func (l *law) sendSome() {
 	for range rapid.IntRange(1, 25).Draw(l.T, "records") {
 		r := &kgo.Record{Partition: l.partition(), Value: event().Draw(l.T, "event"), Key: rapid.SampledFrom([][]byte{nil, {}, []byte("k"), {0xff}}).Draw(l.T, "key")}
+		if rapid.Bool().Draw(l.T, "clock jumps") { // of who sends: forth and back
+			r.Timestamp = time.Now().Add(time.Duration(rapid.IntRange(-1000, 1000).Draw(l.T, "hours")) * time.Hour)
+		}
 		if rapid.Bool().Draw(l.T, "header") {
 			r.Headers = []kgo.RecordHeader{{Key: "h", Value: []byte("v")}, {Key: "h"}, {Key: "", Value: []byte{0xff}}}
 		}
@@ -273,6 +340,8 @@ func (l *law) grow() {
 
 // remake deletes the topic and makes it anew: what was sliced and committed is another topic's.
 func (l *law) remake() {
+	l.askAgain()
+	l.answers = nil
 	l.must(l.mill.remake(l.ctx, rapid.Int32Range(1, 4).Draw(l.T, "partitions")))
 	l.before, l.counted, l.dropped = nil, nil, false
 }
@@ -343,48 +412,6 @@ func (l *law) killedCycle() {
 		if isNew && (strings.HasSuffix(file.Name, ".manifest") || rapid.Bool().Draw(l.T, "not built yet")) {
 			l.must(l.mill.store.Delete(l.ctx, file.Name))
 		}
-	}
-}
-
-// death lets a process die at one of its lasting effects, before it or after it, or come to its end; the next finds the
-// answer to a view right.
-func (l *law) death() {
-	d := rapid.SampledFrom(slices.Sorted(maps.Keys(l.deaths()))).Draw(l.T, "doing")
-	at, err := l.fate.live(l.ctx, rapid.IntRange(1, 8).Draw(l.T, "effect"), rapid.Bool().Draw(l.T, "after it"), l.deaths()[d])
-	l.must(err)
-	if at != "" {
-		l.died++
-	}
-	l.open()
-	l.must(l.mill.check(l.ctx, nil))
-}
-
-// deaths are what the process may be doing. Records it does not send: how many there are is known.
-func (l *law) deaths() map[string]func(context.Context) error {
-	return map[string]func(context.Context) error{
-		"cycle": func(ctx context.Context) error {
-			_, err := l.mill.cycle.Cycle(ctx)
-			return err
-		},
-		"history": func(ctx context.Context) error {
-			_, err := l.mill.cycle.CatchUp(ctx, batch.Pace{})
-			return err
-		},
-		"slices": func(ctx context.Context) error {
-			in := speed.Input{Log: l.mill.log, Store: l.mill.store, Topic: l.mill.topic, Views: l.mill.cycle.Views, References: l.mill.refs, Scratch: l.mill.dir}
-			return in.CatchUp(ctx)
-		},
-		"folds of slices": l.mill.tidy,
-		"collecting": func(ctx context.Context) error {
-			in := *l.mill.cycle
-			in.Keep = time.Millisecond
-			_, err := in.Collect(ctx, time.Now().Add(time.Hour))
-			return err
-		},
-		"repair": func(ctx context.Context) error {
-			_, err := l.mill.cycle.Repair(ctx, time.Now().Add(2*time.Hour))
-			return err
-		},
 	}
 }
 

@@ -425,7 +425,11 @@ func rows(ctx context.Context, s *serving.Server, r serving.Request) ([]string, 
 		return nil, err
 	}
 	defer a.Close()
-	var out []string
+	return rowsOf(ctx, a)
+}
+
+// rowsOf are the rows of an answer as JSON.
+func rowsOf(ctx context.Context, a *serving.Answer) (out []string, err error) {
 	err = a.Rows(ctx, func(row json.RawMessage) error {
 		out = append(out, string(row))
 		return nil
