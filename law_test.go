@@ -173,13 +173,13 @@ type law struct {
 }
 
 // lawSteps are what one step of a schedule may be, as often as it is likely; those that have others within them are not among them.
-var lawSteps = []string{"send", "send", "send", "slice", "slice", "slices", "slices", "tidy", "noise", "noise", "cycle", "cycles", "cycle of few views", "history", "killed cycle", "two cycles", "restart", "drop", "leaders", "grow", "grow", "made again"}
+var lawSteps = []string{"send", "send", "send", "slice", "slice", "slices", "slices", "tidy", "noise", "noise", "cycle", "cycles", "cycle of few views", "history", "killed cycle", "two cycles", "restart", "drop", "leaders", "grow", "grow", "made again", "watch"}
 
 // step does one of these.
 func (l *law) step(of []string) {
 	map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "slices": l.slices, "tidy": func() { l.must(l.mill.tidy(l.ctx)) }, "noise": l.noise, "cycle": l.cycleOnce, "cycles": l.cycles,
 		"cycle of few views": l.cycleOfFew, "history": l.history, "killed cycle": l.killedCycle, "two cycles": l.twoCycles, "restart": l.open, "drop": l.drop, "death": l.death, "grow": l.grow, "made again": l.remake,
-		"leaders": l.mill.broker.ShufflePartitionLeaders, "beside": l.beside, "pause": l.pause}[pick(l.T, "step", of...)]()
+		"leaders": l.mill.broker.ShufflePartitionLeaders, "beside": l.beside, "pause": l.pause, "watch": l.watch}[pick(l.T, "step", of...)]()
 }
 
 // pick draws one of these, each as likely: rapid alone prefers the first.
@@ -212,6 +212,7 @@ func (l *law) run() {
 		l.step(slices.Concat(lawSteps, []string{"death", "death", "beside", "beside", "pause", "pause"}))
 	}
 	l.must(l.mill.check(l.ctx, nil))
+	l.watch()
 	_, end, err := l.mill.log.Offsets(l.ctx, "t")
 	l.must(err)
 	if !l.dropped {
@@ -321,6 +322,23 @@ func (l *law) noise() {
 	bad := noises[kind](*good, l.last, func(n int) int { return rapid.IntRange(0, n-1).Draw(l.T, "place") })
 	if good.Partition < l.mill.partitions {
 		l.publish([]kafkalog.Message{{Partition: good.Partition, Value: bad}})
+	}
+}
+
+// watch compares something stored of each view with its records, as the drift watch does: it raises no false alarm.
+func (l *law) watch() {
+	for _, v := range l.mill.cycle.Views {
+		sample, err := l.mill.server.Sample(l.ctx, l.mill.defs, v, func(n int) int { return rapid.IntRange(0, n-1).Draw(l.T, "pick") })
+		l.must(err)
+		switch {
+		case sample == nil:
+			continue
+		case sample.Drift != nil:
+			l.Fatal(sample.Drift.Problem())
+		case sample.Why != "" && !l.dropped:
+			l.Fatalf("%s over %s could not be sampled: %s", sample.View, sample.Range, sample.Why)
+		}
+		l.took["samples of "+sample.Stored+" against "+string(sample.Against)]++
 	}
 }
 

@@ -98,7 +98,7 @@ func (in *Input) inspect(ctx context.Context) (*inspection, error) {
 		}
 	}
 	for _, file := range there {
-		if !named[file.Name] && !strings.HasPrefix(file.Name, i.root+"manifests/") && !i.retired(file.Name) {
+		if !named[file.Name] && !strings.HasPrefix(file.Name, i.root+"manifests/") && !strings.HasPrefix(file.Name, i.root+manifest.Drift) && !i.retired(file.Name) {
 			i.Orphans = append(i.Orphans, file.Name)
 		}
 	}

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/pipelines/views"
@@ -37,7 +37,7 @@ func (w *walk) build(ctx context.Context, u *unit, done *Rebuilt) (made manifest
 		if err != nil {
 			return made, false, err
 		}
-		gently(func() { err = work(lent) })
+		kernel.Gently(func() { err = work(lent) })
 		interrupted := errors.Is(context.Cause(lent), errYield)
 		end()
 		if err == nil || !interrupted {
@@ -85,30 +85,12 @@ func (in *Input) prove(ctx context.Context, root string, files []manifest.File, 
 		if proven[f.Path] || f.Path == "" {
 			continue
 		}
-		if err := in.whole(ctx, root+f.Path, f.Bytes, f.CRC32C); err != nil {
+		if err := dataset.Whole(ctx, in.Store, root+f.Path, f.Bytes, f.CRC32C); err != nil {
 			return &schemas.Problem{Message: "a data file is not as it was written: " + root + f.Path, Err: err, Hint: "run `millrace fsck --repair`, then this again"}
 		}
 		proven[f.Path] = true
 	}
 	return nil
-}
-
-// whole says what is wrong with a stored file's bytes.
-func (in *Input) whole(ctx context.Context, name string, size int64, sum string) error {
-	path, err := in.Store.Local(ctx, name)
-	if err != nil {
-		return err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	gotSize, gotSum, err := manifest.Sum(f)
-	if err == nil && (gotSize != size || gotSum != sum) {
-		err = fmt.Errorf("%d bytes with checksum %s, the manifest says %d with %s", gotSize, gotSum, size, sum)
-	}
-	return err
 }
 
 // compare says how a partial differs from the one that is stored, nothing if it does not but for rounding.
@@ -120,7 +102,7 @@ func (w *walk) compare(ctx context.Context, s *kernel.Session, u *unit, made man
 	case old.Failed != made.Failed:
 		return "the view's SQL fails over it now", nil
 	case old.Path != "":
-		if err := w.in.whole(ctx, w.root+old.Path, old.Bytes, old.CRC32C); errors.Is(err, store.ErrNotExist) {
+		if err := dataset.Whole(ctx, w.in.Store, w.root+old.Path, old.Bytes, old.CRC32C); errors.Is(err, store.ErrNotExist) {
 			return "its file was gone", nil
 		} else if err != nil {
 			return "its file was damaged", nil

@@ -31,8 +31,8 @@ func (s *session) requestPatience() time.Duration {
 	return clusterPatience
 }
 
-// newHTTP is the project's HTTP API, which answers from the project's files as they are at each question.
-func (a *app) newHTTP(l *live) http.Handler {
+// newHTTP is the project's HTTP API, which answers from the project's files as they are at each question. The watch may be nil.
+func (a *app) newHTTP(l *live, w *watch) http.Handler {
 	look := func(ctx context.Context) (status, error) {
 		now, err := l.engine(ctx)
 		if err != nil {
@@ -43,7 +43,7 @@ func (a *app) newHTTP(l *live) http.Handler {
 		}
 		return a.status(ctx, now, l.wrong())
 	}
-	return httpapi.New(httpapi.Options{
+	o := httpapi.Options{
 		Topics:   l.topics,
 		Appender: gateway{l.producer},
 		Querier:  questions{l.base.server, l},
@@ -54,7 +54,11 @@ func (a *app) newHTTP(l *live) http.Handler {
 		},
 		Ready: func(ctx context.Context) error { return ready(ctx, l) },
 		Log:   a.logger(),
-	})
+	}
+	if w != nil {
+		o.Samples = w.sampled
+	}
+	return httpapi.New(o)
 }
 
 // ready says why records and questions cannot be taken now.
@@ -80,13 +84,19 @@ func ready(ctx context.Context, l *live) error {
 func positionsOf(s status) []httpapi.Position {
 	var out []httpapi.Position
 	for _, t := range s.Topics {
-		p := httpapi.Position{Topic: t.Topic, End: t.End, Withheld: t.Speed.Withheld,
+		p := httpapi.Position{Topic: t.Topic, End: t.End, Withheld: t.Speed.Withheld, Drift: map[string]int{},
 			Layers: map[string]httpapi.LayerPosition{
 				"batch": {Frontier: t.Batch.Frontier, Lag: t.Batch.Lag},
 				"speed": {Frontier: t.Speed.Frontier, Lag: t.Speed.Lag},
 			}}
 		for _, u := range t.Batch.Unread {
 			p.Unread = append(p.Unread, httpapi.UnreadPosition{Partition: u.Partition, Seconds: u.Seconds})
+		}
+		for _, v := range t.Views {
+			p.Drift[v.View] = 0
+		}
+		for i := range t.Drift {
+			p.Drift[t.Drift[i].View]++
 		}
 		for _, v := range t.Views {
 			view := httpapi.ViewPosition{View: v.View, Records: v.Records, Ready: v.Ready, Rows: v.Rows, Bytes: v.Bytes}

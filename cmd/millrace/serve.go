@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/ingest/broker"
 	"github.com/millrace/millrace/schemas"
@@ -65,7 +66,14 @@ func runServe(ctx context.Context, a *app, listen string) error {
 	if err := a.announce("millrace serves", listener); err != nil {
 		return err
 	}
-	return a.serveHTTP(ctx, listener, a.newHTTP(l), drain)
+	watch := a.watch(l)
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return a.serveHTTP(ctx, listener, a.newHTTP(l, watch), drain) })
+	both.Go(func() error {
+		watch.run(ctx)
+		return nil
+	})
+	return both.Wait()
 }
 
 // announce says that a server is ready, and where.

@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/pipelines/views"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
+	"github.com/millrace/millrace/serving"
 )
 
 func newStatus(a *app) *cobra.Command {
@@ -28,7 +29,7 @@ func newStatus(a *app) *cobra.Command {
 		Short: "For each topic and layer: offsets, lag, freshness, rejects",
 		Long: `status shows for each topic what is in the log, what batch cycles have read and how far the speed layer is; of views, what they
 lack. Where Kafka drops records after a time, it says when the first goes that no cycle has read. When less than a quarter of that time
-is left the exit code is 1.`,
+is left the exit code is 1; so it is when the drift watch of ` + "`up`" + ` or ` + "`serve`" + ` has found something stored that differs from its records.`,
 		Example: `  millrace status
   millrace status --json`,
 		Args: cobra.NoArgs,
@@ -46,10 +47,11 @@ type status struct {
 // topicStatus is a topic in every layer.
 type topicStatus struct {
 	logStatus
-	Batch batchStatus  `json:"batch"`
-	Speed speedStatus  `json:"speed"`
-	Views []viewStatus `json:"views,omitempty"` // those with partials
-	Notes []string     `json:"notes,omitempty"` // what is not as the topic file has it
+	Batch batchStatus     `json:"batch"`
+	Speed speedStatus     `json:"speed"`
+	Views []viewStatus    `json:"views,omitempty"` // those with partials
+	Drift []serving.Drift `json:"drift,omitempty"` // ranges over which something stored differs from its records
+	Notes []string        `json:"notes,omitempty"` // what is not as the topic file has it
 }
 
 // logStatus is a topic in the log.
@@ -145,13 +147,24 @@ func (a *app) status(ctx context.Context, e *engine, wrong problems) (status, er
 		if t.Batch.Unread, err = e.dropped(ctx, a, &t); err != nil {
 			return out, err
 		}
+		if t.ID != "" {
+			if t.Drift, err = serving.Reports(ctx, e.store, manifest.Root(name, t.ID, e.session.project.Topics[name].Hash())); err != nil {
+				return out, err
+			}
+		}
 		out.Topics = append(out.Topics, t)
 	}
 	return out, nil
 }
 
-// alarm is the first partition whose records are about to be lost to history.
+// alarm is the first range that is stored otherwise than its records have it, or else the first partition whose records are
+// about to be lost to history.
 func (s *status) alarm() error {
+	for _, t := range s.Topics {
+		if len(t.Drift) > 0 {
+			return t.Drift[0].Problem()
+		}
+	}
 	for _, t := range s.Topics {
 		for i := range t.Batch.Unread {
 			if u := &t.Batch.Unread[i]; u.Alarm() {
@@ -302,6 +315,10 @@ func (a *app) printStatus(s status) error {
 			a.printViewStatus(&t.Views[i])
 		}
 		printUnread(a.stdout, &t)
+		for _, d := range t.Drift {
+			fmt.Fprintf(a.stdout, "view %s over %s[%d]@[%d,%d): %s differs from its records in %d of %d rows, as found at %s\n",
+				d.View, t.Topic, d.Partition, d.From, d.To, d.Stored, d.Differing, d.Rows, d.Found.Format("2006-01-02 15:04:05"))
+		}
 		for _, n := range t.Notes {
 			fmt.Fprintf(a.stdout, "note: %s\n", n)
 		}

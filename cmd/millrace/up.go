@@ -67,7 +67,12 @@ func runUp(ctx context.Context, a *app) error {
 // runLayers runs every layer until ctx ends or one of them cannot go on.
 func (a *app) runLayers(ctx context.Context, l *live, listener net.Listener) error {
 	layers, ctx := errgroup.WithContext(ctx)
-	layers.Go(func() error { return a.serveHTTP(ctx, listener, a.newHTTP(l), shutdown) })
+	watch := a.watch(l)
+	layers.Go(func() error { return a.serveHTTP(ctx, listener, a.newHTTP(l, watch), shutdown) })
+	layers.Go(func() error {
+		watch.run(ctx)
+		return nil
+	})
 	layers.Go(func() error { return a.keepSlices(ctx, l, nil, false) })
 	history := a.rebuilds(l, nil)
 	layers.Go(func() error { return history.run(ctx) })

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -146,4 +147,23 @@ func Commit(ctx context.Context, s store.Store, root string, m *manifest.Manifes
 func Late(m *manifest.Manifest) error {
 	return &schemas.Problem{Message: fmt.Sprintf("another cycle of %s committed manifest %d first", m.Topic, m.Sequence), Err: store.ErrExist,
 		Hint: "nothing is lost: run the cycle again, it goes on from there"}
+}
+
+// Whole says what is wrong with a stored file's bytes, by its manifest entry's size and checksum. Errors: store.ErrNotExist
+// among others.
+func Whole(ctx context.Context, s store.Store, name string, size int64, sum string) error {
+	path, err := s.Local(ctx, name)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	gotSize, gotSum, err := manifest.Sum(f)
+	if err == nil && (gotSize != size || gotSum != sum) {
+		err = fmt.Errorf("%d bytes with checksum %s, the manifest says %d with %s", gotSize, gotSum, size, sum)
+	}
+	return err
 }

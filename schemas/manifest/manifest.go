@@ -61,6 +61,10 @@ const magic = "millrace-manifest"
 // PartsKey is the key of a folded partial's parts in its Parquet file.
 const PartsKey = "millrace.parts"
 
+// Drift is the folder of a dataset, with a slash at its end, for reports of ranges over which something stored differs from
+// its records. No manifest names what lies there.
+const Drift = "drift/"
+
 // ErrCorrupt: the bytes are not a whole manifest of a known version.
 var ErrCorrupt = errors.New("corrupt manifest")
 

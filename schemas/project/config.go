@@ -1,9 +1,11 @@
 package project
 
 import (
+	"fmt"
 	"net"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -18,7 +20,8 @@ type Config struct {
 	Endpoint string // host:port of the runner's job server, empty for prism
 	Engine   Engine
 	Kafka    Kafka
-	Memory   string // what one engine may take, in DuckDB's spelling: 256MiB
+	Memory   string  // what one engine may take, in DuckDB's spelling: 256MiB
+	Drift    float64 // the share of one processor for comparing samples of merged views with a recompute; 0: none is compared
 }
 
 // Batch says how the batch layer runs.
@@ -64,6 +67,7 @@ func Defaults(dir string) Config {
 		Runner: Prism,
 		Kafka:  Kafka{Listen: "127.0.0.1:0"},
 		Memory: "256MiB",
+		Drift:  0.01,
 	}
 }
 
@@ -72,7 +76,7 @@ var size = regexp.MustCompile(`^[1-9][0-9]*(\.[0-9]+)? ?([KMGT]i?)?B$`)
 // parseConfig reads millrace.yaml.
 func (f *form) parseConfig(dir string, text []byte) Config {
 	c := Defaults(dir)
-	s := f.parse(text, "brokers", "store", "listen", "batch", "runner", "endpoint", "engine", "kafka", "memory")
+	s := f.parse(text, "brokers", "store", "listen", "batch", "runner", "endpoint", "engine", "kafka", "memory", "drift")
 	s.brokers(&c)
 
 	s.text("store", &c.Store)
@@ -102,7 +106,31 @@ func (f *form) parseConfig(dir string, text []byte) Config {
 	if !size.MatchString(c.Memory) {
 		s.report("memory", "write a number and a unit: 256MiB, 2GB", "want an amount of memory, not %q", c.Memory)
 	}
+	s.drift(&c)
 	return c
+}
+
+var percent = regexp.MustCompile(`^([0-9]{1,3}(?:\.[0-9]+)?)%$`)
+
+// drift reads a share of one processor, or off.
+func (s section) drift(c *Config) {
+	text := fmt.Sprintf("%g%%", 100*c.Drift)
+	s.text("drift", &text)
+	if text == "off" {
+		c.Drift = 0
+		return
+	}
+	m := percent.FindStringSubmatch(text)
+	if m == nil {
+		s.report("drift", "write 1%, 0.5% or off", "want a share of one processor, not %q", text)
+		return
+	}
+	share, err := strconv.ParseFloat(m[1], 64)
+	if err != nil || share <= 0 || share > 100 {
+		s.report("drift", "write off for no watch, or a share of up to 100%", "%s is no share of one processor that samples can be taken in", text)
+		return
+	}
+	c.Drift = share / 100
 }
 
 // brokers reads `embedded`, one address or a list of them.

@@ -72,12 +72,15 @@ func TestFiles(t *testing.T) {
 
 func TestConfigValues(t *testing.T) {
 	c := (&form{}).parseConfig("/p", []byte(cases(t, "testdata/config.good.yaml")["all keys"][0]))
-	if c.Embedded() || fmt.Sprint(c.Brokers) != "[kafka-1:9092 [::1]:9093]" || c.Store != "/var/lib/millrace" || c.Batch.Every != 7*24*time.Hour {
+	if c.Embedded() || fmt.Sprint(c.Brokers) != "[kafka-1:9092 [::1]:9093]" || c.Store != "/var/lib/millrace" || c.Batch.Every != 7*24*time.Hour || c.Drift != 0.005 {
 		t.Errorf("%+v", c)
 	}
 	c = (&form{}).parseConfig("/p", nil)
-	if !c.Embedded() || c.Store != "/p/data" || c.Listen != "127.0.0.1:7171" || c.Batch.Every != 5*time.Minute {
+	if !c.Embedded() || c.Store != "/p/data" || c.Listen != "127.0.0.1:7171" || c.Batch.Every != 5*time.Minute || c.Drift != 0.01 {
 		t.Errorf("defaults: %+v", c)
+	}
+	if c = (&form{}).parseConfig("/p", []byte("drift: off")); c.Drift != 0 {
+		t.Errorf("drift: off is %v", c.Drift)
 	}
 	c = (&form{}).parseConfig("/p", []byte("store: ../shared\nbrokers: localhost:9092"))
 	k := (&form{}).parseConfig("/p", []byte(cases(t, "testdata/config.good.yaml")["a cluster with everything"][0])).Kafka

@@ -45,6 +45,21 @@ type Position struct {
 
 	Withheld map[string]int64 // view -> offsets whose slices have no rows
 	Unread   []UnreadPosition
+	Drift    map[string]int // view -> ranges over which something stored differs from its records
+}
+
+// What a sample of the drift watch came to.
+const (
+	SampleAgrees     = "agrees"
+	SampleDiffers    = "differs"
+	SampleImpossible = "impossible" // the records are gone, or the view's SQL fails on them
+	SampleFailed     = "failed"     // the broker, the store or the engine did not do its part
+)
+
+// Sampled is how many samples of a view came to a result.
+type Sampled struct {
+	Topic, View, Result string
+	Samples             int64
 }
 
 // UnreadPosition is when Kafka may drop the first record of a partition that no cycle has read.
@@ -76,8 +91,9 @@ type Options struct {
 	Querier   Querier
 	Status    func(context.Context) (any, error) // what GET /v1/status gives, as JSON
 	Positions func(context.Context) ([]Position, error)
-	Ready     func(context.Context) error // why the process cannot serve now; nil: it can
-	Log       *slog.Logger                // nil: slog.Default()
+	Samples   func() (of []Sampled, seconds float64) // of the drift watch; nil: there is none
+	Ready     func(context.Context) error            // why the process cannot serve now; nil: it can
+	Log       *slog.Logger                           // nil: slog.Default()
 
 	MaxBody         int64         // bytes of one request's records, unpacked; 0: 32 MiB
 	MaxRecords      int           // of one request; 0: 250,000

@@ -43,6 +43,9 @@ func newMetrics(s *Server) *metrics {
 	}
 	registry.MustRegister(m.requests, m.durations, m.appended, m.kept, m.refused,
 		&positions{read: s.o.Positions, timeout: s.o.StatusTimeout}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if s.o.Samples != nil {
+		registry.MustRegister(samples(s.o.Samples))
+	}
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 	return m
 }
@@ -94,12 +97,13 @@ var (
 	viewLeft    = prometheus.NewDesc("millrace_view_rebuild_seconds_left", "Until a view's partials are whole, while this machine works on them.", []string{"topic", "view"}, nil)
 	withheld    = prometheus.NewDesc("millrace_slices_withheld_offsets", "Offsets above the batch layer's frontier whose slices of a view have no rows.", []string{"topic", "view"}, nil)
 	unread      = prometheus.NewDesc("millrace_unread_seconds_left", "Until Kafka may drop the first record of a partition that no batch cycle has read.", []string{"topic", "partition"}, nil)
+	drift       = prometheus.NewDesc("millrace_drift_ranges", "Ranges over which something stored of a view differs from its records.", []string{"topic", "view"}, nil)
 	statusUp    = prometheus.NewDesc("millrace_status_up", "1 if broker and store answered this scrape, else the topics' metrics are missing.", nil, nil)
 )
 
 // Describe sends the descriptions.
 func (p *positions) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{endOffset, frontier, lag, viewRecords, viewReady, viewRows, viewBytes, viewLeft, withheld, unread, statusUp} {
+	for _, d := range []*prometheus.Desc{endOffset, frontier, lag, viewRecords, viewReady, viewRows, viewBytes, viewLeft, withheld, unread, drift, statusUp} {
 		out <- d
 	}
 }
@@ -124,6 +128,9 @@ func (p *positions) Collect(out chan<- prometheus.Metric) {
 		for view, n := range t.Withheld {
 			gauge(withheld, float64(n), t.Topic, view)
 		}
+		for view, n := range t.Drift {
+			gauge(drift, float64(n), t.Topic, view)
+		}
 		for _, u := range t.Unread {
 			gauge(unread, u.Seconds, t.Topic, strconv.Itoa(int(u.Partition)))
 		}
@@ -142,4 +149,27 @@ func (p *positions) Collect(out chan<- prometheus.Metric) {
 			}
 		}
 	}
+}
+
+// samples are what the drift watch has done.
+type samples func() (of []Sampled, seconds float64)
+
+var (
+	driftSamples = prometheus.NewDesc("millrace_drift_samples_total", "Comparisons of something stored of a view with its records: agrees, differs, impossible or failed.", []string{"topic", "view", "result"}, nil)
+	driftSeconds = prometheus.NewDesc("millrace_drift_seconds_total", "Time that the drift watch has worked.", nil, nil)
+)
+
+// Describe sends the descriptions.
+func (s samples) Describe(out chan<- *prometheus.Desc) {
+	out <- driftSamples
+	out <- driftSeconds
+}
+
+// Collect sends the values.
+func (s samples) Collect(out chan<- prometheus.Metric) {
+	of, seconds := s()
+	for _, n := range of {
+		out <- prometheus.MustNewConstMetric(driftSamples, prometheus.CounterValue, float64(n.Samples), n.Topic, n.View, n.Result)
+	}
+	out <- prometheus.MustNewConstMetric(driftSeconds, prometheus.CounterValue, seconds)
 }

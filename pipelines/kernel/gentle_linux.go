@@ -1,4 +1,4 @@
-package batch
+package kernel
 
 import (
 	"runtime"
@@ -6,13 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gentleNice is the nice value of the thread that goes over history beside other work: about a tenth of a processor that
-// others want too, all of one that nobody wants.
+// gentleNice is the nice value of a thread that works beside what is waited for: about a tenth of a processor that others
+// want too, all of one that nobody wants.
 const gentleNice = 10
 
-// gently runs f in a thread of its own that comes after the others at the processors; DuckDB with one thread works in the
-// caller's.
-func gently(f func()) {
+// Gently runs f in a thread of its own that comes after the others at the processors; a Session with one thread works in
+// the caller's.
+func Gently(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

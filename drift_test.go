@@ -1,0 +1,258 @@
+package millrace_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/pipelines/dataset"
+	"github.com/millrace/millrace/pipelines/kernel"
+	"github.com/millrace/millrace/pipelines/slicelog"
+	"github.com/millrace/millrace/pipelines/views"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/manifest"
+	"github.com/millrace/millrace/schemas/slice"
+	"github.com/millrace/millrace/serving"
+)
+
+// watched is a mill of one partition with a few records a cycle.
+func watched(t *testing.T, sql map[string]string) *mill {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte("fields: {k: VARCHAR, n: BIGINT, f: DOUBLE}"))
+	if len(problems) > 0 {
+		t.Fatal(problems[0])
+	}
+	m := newMill(must, t.Cleanup, t.TempDir(), 1, topic, "")
+	must(m.open(sql, 0))
+	return m
+}
+
+func sendNumbers(t *testing.T, m *mill, n int) {
+	t.Helper()
+	for i := range n {
+		if err := m.send(t.Context(), &kgo.Record{Value: fmt.Appendf(nil, `{"k":"%c","n":%d,"f":%g}`, 'a'+i%3, i, []float64{1e15, 0.1, -1e15, 0.7}[i%4])}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// falsify changes a partial so that no checksum tells: its file holds what a query makes of its rows, and a new manifest says so.
+func falsify(ctx context.Context, m *mill, which func(manifest.Partial) bool, rows string) error {
+	info, err := m.log.Topic(ctx, m.topic.Name)
+	if err != nil {
+		return err
+	}
+	root := manifest.Root(m.topic.Name, info.ID, m.topic.Hash())
+	newest, err := dataset.Newest(ctx, m.store, root)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(newest.Partials, which)
+	if at < 0 {
+		return fmt.Errorf("there is no such partial in %+v", newest.Partials)
+	}
+	p := &newest.Partials[at]
+	path, err := m.store.Local(ctx, root+p.Path)
+	if err != nil {
+		return err
+	}
+	s, err := kernel.OpenSession(ctx, kernel.Limits{})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	var parts string
+	found, err := s.Query(ctx, fmt.Sprintf("SELECT decode(value) FROM parquet_kv_metadata(%s) WHERE decode(key) = %s", schemas.QuoteText(path), schemas.QuoteText(manifest.PartsKey)))
+	if err != nil {
+		return err
+	}
+	for found.Next() {
+		if err := found.Scan(&parts); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(found.Err(), found.Close()); err != nil {
+		return err
+	}
+	changed, more := filepath.Join(m.dir, "changed.parquet"), ""
+	if parts != "" {
+		more = fmt.Sprintf(", KV_METADATA {%q: %s}", manifest.PartsKey, schemas.QuoteText(parts))
+	}
+	if err := s.Exec(ctx, fmt.Sprintf("COPY (SELECT * REPLACE (%s) FROM read_parquet(%s)) TO %s (FORMAT parquet%s)", rows, schemas.QuoteText(path), schemas.QuoteText(changed), more)); err != nil {
+		return err
+	}
+	if err := m.store.PutFile(ctx, root+p.Path, changed); err != nil {
+		return err
+	}
+	data, err := m.store.Get(ctx, root+p.Path)
+	if err != nil {
+		return err
+	}
+	p.Bytes, p.CRC32C = int64(len(data)), manifest.Checksum(data)
+	newest.Sequence++
+	return dataset.Commit(ctx, m.store, root, newest)
+}
+
+// look samples a view until the records of a range have been read again from all of the origins, or something is wrong there.
+func look(t *testing.T, m *mill, view string, r schemas.Range, origins ...serving.Origin) *serving.Drift {
+	t.Helper()
+	dice, seen := rand.New(rand.NewPCG(1, 2)), map[serving.Origin]bool{}
+	for len(seen) < len(origins) {
+		s, err := m.server.Sample(t.Context(), m.defs, m.defs.Views[view], dice.IntN)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case s == nil || s.Range != r:
+		case s.Drift != nil:
+			return s.Drift
+		case s.Why != "":
+			t.Fatal(s.Why)
+		default:
+			seen[s.Against] = true
+		}
+	}
+	return nil
+}
+
+// What no checksum finds, a sample does: a count that is wrong in a partial, in a fold and in a slice, with the first key that
+// differs, what is stored for it and what should be.
+func TestASampleFindsWhatIsWrong(t *testing.T) {
+	m := watched(t, map[string]string{"v": "SELECT k, count(*) AS c, sum(n) AS s FROM t GROUP BY k", "rows": "SELECT k, n FROM t WHERE n > 1", "floats": "SELECT k, sum(f) AS f FROM t GROUP BY k"})
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := t.Context()
+	m.cycle.FoldAt = 3
+	for range 4 {
+		sendNumbers(t, m, 10)
+		_, err := m.cycle.Cycle(ctx)
+		must(err)
+	}
+	ofView := func(name string, tier int, from int64) func(manifest.Partial) bool {
+		return func(p manifest.Partial) bool { return p.View == name && p.Tier == tier && p.From == from }
+	}
+	for _, c := range []struct {
+		view, rows    string
+		tier          int
+		r             schemas.Range
+		has, should   string
+		key           string
+		differs, rowN int64
+	}{
+		{"v", "CASE WHEN k0 = 'b' THEN s0 + 1 ELSE s0 END AS s0", 0, schemas.Range{From: 30, To: 40}, `"c":4`, `"c":3`, `{"k":"b"}`, 1, 3},
+		{"v", "CASE WHEN k0 = 'b' THEN 'x' ELSE k0 END AS k0", 1, schemas.Range{From: 0, To: 30}, "null", `"c":9`, `{"k":"b"}`, 2, 4},
+		{"rows", "s1 + 1 AS s1", 0, schemas.Range{From: 30, To: 40}, `{"k":"a","n":4}`, `{"k":"a","n":3}`, "null", 8, 8},
+		{"floats", "CASE WHEN k0 = 'c' THEN s0 + 1e6 ELSE s0 END AS s0", 1, schemas.Range{From: 0, To: 30}, `"f":`, `"f":`, `{"k":"c"}`, 1, 3},
+	} {
+		if found := look(t, m, c.view, c.r, serving.FromLog, serving.FromFiles); found != nil {
+			t.Errorf("a false alarm: %s", found.Problem())
+		}
+		must(falsify(ctx, m, ofView(c.view, c.tier, c.r.From), c.rows))
+		fsck, err := m.cycle.Fsck(ctx)
+		must(err)
+		if len(fsck.Damage) > 0 {
+			t.Errorf("fsck finds it too: %v", fsck.Damage)
+		}
+		found := look(t, m, c.view, c.r, serving.FromLog, serving.FromFiles)
+		if found == nil {
+			t.Errorf("%s over %s: nothing was found", c.view, c.r)
+			continue
+		}
+		if string(found.Key) != c.key || !strings.Contains(string(found.Has), c.has) || !strings.Contains(string(found.Should), c.should) || found.Differing != c.differs ||
+			found.Rows != c.rowN || !strings.Contains(found.Next, "millrace rebuild "+c.view) {
+			t.Errorf("%s\n%+v", found.Problem(), found)
+		}
+	}
+}
+
+// A slice whose rows are not what its records come to is found, and gone when a cycle has taken its place.
+func TestASampleFindsAWrongSlice(t *testing.T) {
+	m := watched(t, map[string]string{"v": "SELECT k, count(*) AS c FROM t GROUP BY k"})
+	ctx := t.Context()
+	sendNumbers(t, m, 20)
+	right, err := m.slice(ctx, schemas.Range{From: 0, To: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, err := m.slice(ctx, schemas.Range{From: 10, To: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	of, err := slice.Decode(wrong[0].Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if of.Payload, err = withoutARow(of.Payload, m.defs.Views["v"]); err != nil {
+		t.Fatal(err)
+	}
+	wrong[0].Value = slice.Encode(of)
+	if err := m.publish(ctx, append(right, wrong...)); err != nil {
+		t.Fatal(err)
+	}
+	if found := look(t, m, "v", schemas.Range{From: 0, To: 10}, serving.FromLog); found != nil {
+		t.Errorf("a false alarm: %s", found.Problem())
+	}
+	found := look(t, m, "v", schemas.Range{From: 10, To: 20}, serving.FromLog)
+	if found == nil {
+		t.Fatal("nothing was found")
+	}
+	if string(found.Key) != `{"k":"a"}` || string(found.Has) != "null" || string(found.Should) != `{"k":"a","c":3}` || found.Stored != "a slice" || !strings.Contains(found.Next, "millrace batch t") {
+		t.Errorf("%s", found.Problem())
+	}
+	again := func() *serving.Sample {
+		s, err := m.server.Again(ctx, m.defs, m.defs.Views["v"], found, func(int) int { return 0 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if s := again(); s == nil || s.Drift == nil {
+		t.Error("looked at again it is right")
+	}
+	if _, err := m.cycle.Cycle(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if s := again(); s != nil {
+		t.Errorf("after a cycle: %+v", s)
+	}
+}
+
+// withoutARow is a slice's payload without its first row.
+func withoutARow(payload []byte, v *views.View) ([]byte, error) {
+	s, err := kernel.OpenSession(context.Background(), kernel.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	schema, err := s.StateSchema(context.Background(), v)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := slicelog.DecodeRows(payload, schema)
+	if err != nil {
+		return nil, err
+	}
+	defer slicelog.ReleaseRows(rows)
+	longest := slices.MaxFunc(rows, func(a, b arrow.RecordBatch) int { return cmp.Compare(a.NumRows(), b.NumRows()) })
+	rest := longest.NewSlice(1, longest.NumRows())
+	defer rest.Release()
+	return slicelog.EncodeRows(rest)
+}
