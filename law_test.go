@@ -159,6 +159,7 @@ func (a *lawTally) add(l *law) {
 type law struct {
 	*rapid.T
 	ctx     context.Context
+	of      map[string]string // views that it has some of; nil: lawViews
 	mill    *mill
 	fate    *fate  // of the processes; one that lives on is not touched
 	last    []byte // the slice published last
@@ -241,9 +242,12 @@ func (l *law) must(err error) {
 
 // open restarts every layer over the same log and store, with a few of the views: a check costs two answers a view.
 func (l *law) open() {
-	some := map[string]string{}
-	for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(slices.Sorted(maps.Keys(lawViews))), 1, 2, rapid.ID).Draw(l.T, "views") {
-		some[name] = lawViews[name]
+	some, of := map[string]string{}, lawViews
+	if l.of != nil {
+		of = l.of
+	}
+	for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(slices.Sorted(maps.Keys(of))), 1, 2, rapid.ID).Draw(l.T, "views") {
+		some[name] = of[name]
 	}
 	l.must(l.mill.open(some, rapid.SampledFrom([]int{0, 200, 1000}).Draw(l.T, "fetch bytes")))
 	l.mill.cycle.FoldAt = rapid.IntRange(2, 3).Draw(l.T, "partials of a fold")

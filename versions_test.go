@@ -68,11 +68,12 @@ func TestTablesAsTheyWere(t *testing.T) {
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		l.mill = newMill(l.must, t.Cleanup, dir, 2, topic, l.texts[0])
 		l.open()
-		steps := map[string]func(){"send": l.send, "slice": l.slice, "edit": l.edit, "cycle": l.cycle, "history": l.history, "ask": l.ask, "restart": l.open}
+		steps := map[string]func(){"send": l.send, "slice": l.slice, "edit": l.edit, "cycle": l.cycle, "history": l.history, "ask": l.ask, "restart": l.open, "watch": l.watch}
 		for range rapid.IntRange(4, 14).Draw(t, "steps") {
-			steps[rapid.SampledFrom([]string{"send", "send", "slice", "edit", "edit", "cycle", "cycle", "history", "ask", "restart"}).Draw(t, "step")]()
+			steps[rapid.SampledFrom([]string{"send", "send", "slice", "edit", "edit", "cycle", "cycle", "history", "ask", "restart", "watch"}).Draw(t, "step")]()
 		}
 		l.ask()
+		l.watch()
 		for _, a := range l.asked {
 			asOf, err := serving.ParseAsOf(a.asOf)
 			l.must(err)
@@ -109,6 +110,20 @@ func (l *tables) send() {
 		k := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(l.T, "k")
 		l.must(l.mill.send(l.ctx, &kgo.Record{Partition: rapid.Int32Range(0, 1).Draw(l.T, "partition"), Value: fmt.Appendf(nil, `{"k":%q}`, k)}))
 		l.sent = append(l.sent, joined{k, l.force})
+	}
+}
+
+// watch compares something stored of each view with its records, each joined with the version of its time.
+func (l *tables) watch() {
+	for _, v := range l.mill.cycle.Views {
+		s, err := l.mill.server.Sample(l.ctx, l.mill.defs, v, func(n int) int { return rapid.IntRange(0, n-1).Draw(l.T, "pick") })
+		l.must(err)
+		if s != nil && s.Drift != nil {
+			l.Fatal(s.Drift.Problem())
+		}
+		if s != nil && s.Why != "" {
+			l.Fatalf("%s over %s could not be sampled: %s", s.View, s.Range, s.Why)
+		}
 	}
 }
 

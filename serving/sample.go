@@ -84,8 +84,7 @@ func (s *Server) probe(ctx context.Context, defs *Definitions, v *views.View) (p
 // that a fold was made of, and compares it with what its records come to, read from the log or from data files. pick gives a
 // number from 0 on below its argument. Nil: nothing is stored, or all that was looked at is too long for now.
 //
-// Compared are state rows: all but floating ones exactly, and where these differ the view's answers over the range, within
-// verify's tolerance. Memory is bounded by the server's limits. Errors: a Problem where broker, store or definitions are at
+// Compared are state rows, floating ones to verify's tolerance of what they are rounded by. Memory is bounded by the server's limits. Errors: a Problem where broker, store or definitions are at
 // fault; the context's. A range that cannot be read any more, and a view whose SQL fails on its records, are none: Why says it.
 func (s *Server) Sample(ctx context.Context, defs *Definitions, v *views.View, pick func(n int) int) (*Sample, error) {
 	p, err := s.probe(ctx, defs, v)

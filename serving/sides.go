@@ -3,7 +3,6 @@ package serving
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,87 +12,90 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// suspect is by how much, of the larger one, floating states differ of which the answers decide: it is rounding if these agree
-// as verify has it.
-const suspect = 1e-9
-
-// sides compares the state rows of two tables, and the answers where only floating states differ.
+// sides compares the state rows of two tables: all but floating ones exactly, and these to verify's tolerance of what they are
+// rounded by, which is measured where they are not the same.
 func (p *probe) sides(ctx context.Context, s *Sample, stored, recomputed string) error {
 	v := p.era.View
 	for table, state := range map[string]string{"side.stored": stored, "side.recomputed": recomputed} {
-		if err := p.session.Exec(ctx, fmt.Sprintf("CREATE TABLE %s AS %s", schemas.QuoteIdent(table), placed(v, state))); err != nil {
+		if err := p.session.Exec(ctx, fmt.Sprintf("CREATE TABLE %s AS %s", schemas.QuoteIdent(table), placed(v, v.MergeSQL(state)))); err != nil {
 			return err
 		}
 	}
-	joined, wrong, rough := sameState(v)
-	var suspects int64
-	if err := p.scan(ctx, fmt.Sprintf("SELECT count(*), count(*) FILTER (WHERE %s), count(*) FILTER (WHERE %s) FROM %s", wrong, rough, joined), func(r *sql.Rows) error {
-		return r.Scan(&s.Rows, &s.differing, &suspects)
-	}); err != nil {
+	joined, wrong := beside(v, false), differ(v, false)
+	if err := p.tell(ctx, s, joined, wrong); err != nil || s.differing == 0 {
 		return err
 	}
-	var e example
-	switch {
-	case s.differing > 0:
-		var err error
-		if e, err = p.first(ctx, joined, wrong); err != nil {
+	if v.Plans.Measures != "" {
+		if err := p.measure(ctx, s, v); err != nil {
 			return err
 		}
-	case suspects > 0:
-		verdict := &Verdict{}
-		if err := p.judge(ctx, p.view, p.view.FinalSQL(stored), verdict); err != nil {
+		joined, wrong = beside(v, true), differ(v, true)
+		if err := p.tell(ctx, s, joined, wrong); err != nil || s.differing == 0 {
 			return err
 		}
-		if verdict.Differing == 0 {
-			return nil
-		}
-		s.Rows, s.differing = verdict.Rows, verdict.Differing
-		d := verdict.Examples[0]
-		e = example{keyOf(p.view, d), d.Merged, d.Recompute}
-	default:
-		return nil
 	}
-	s.Drift = p.drift(ctx, s, e)
-	return nil
+	e, err := p.first(ctx, joined, wrong)
+	if err == nil {
+		s.Drift = p.drift(ctx, s, e)
+	}
+	return err
+}
+
+// tell counts the rows, and those that differ.
+func (p *probe) tell(ctx context.Context, s *Sample, joined, wrong string) error {
+	return p.scan(ctx, fmt.Sprintf("SELECT count(*), count(*) FILTER (WHERE %s) FROM %s", wrong, joined), func(r *sql.Rows) error { return r.Scan(&s.Rows, &s.differing) })
+}
+
+// measure makes the table of what the range's floating states are rounded by.
+func (p *probe) measure(ctx context.Context, s *Sample, v *views.View) error {
+	rows, err := p.attachRows(ctx, "sampled."+s.Topic, s.Topic, v.Wanted[s.Topic])
+	if err != nil {
+		return err
+	}
+	if err := p.session.Exec(ctx, fmt.Sprintf(`CREATE TABLE "side.parts" AS %s`, v.MeasureSQL(rows))); err != nil {
+		return err
+	}
+	return p.session.Exec(ctx, fmt.Sprintf(`CREATE TABLE "side.measure" AS %s`, placed(v, v.MergeSQL("side.parts"))))
 }
 
 // place numbers the rows of a key: kept rows have none, and may be there several times.
 const place = "millrace_place"
 
-// placed is a query of a view's state rows, one a group, each with its place among those of its key.
-func placed(v *views.View, table string) string {
+// placed is a query's state rows, one a group, each with its place among those of its key.
+func placed(v *views.View, query string) string {
 	over := ""
 	if v.Keys > 0 {
 		over = "PARTITION BY " + columnsOf("", v.State[:v.Keys])
 	}
-	exact := slices.DeleteFunc(slices.Clone(v.State[v.Keys:]), func(c views.Column) bool { return hasFloat(c.Type) })
-	if len(exact) > 0 {
-		over += " ORDER BY " + columnsOf("", exact)
+	if len(v.State) > v.Keys {
+		over += " ORDER BY " + columnsOf("", v.State[v.Keys:])
 	}
-	return fmt.Sprintf("SELECT *, row_number() OVER (%s) AS %s FROM (%s)", over, place, v.MergeSQL(table))
+	return fmt.Sprintf("SELECT *, row_number() OVER (%s) AS %s FROM (%s)", over, place, query)
 }
 
-// sameState is the rows of both sides, a and b, beside each other, and conditions over them: that they differ, and that only
-// floating states do, by more than is taken for rounding at once.
-func sameState(v *views.View) (joined, wrong, rough string) {
-	on, exact, floats := []string{"a." + place + " = b." + place}, []string{"true"}, []string{"true"}
-	for i, c := range v.State {
+// beside is the rows of both sides, a and b, and what they are rounded by, m, beside each other.
+func beside(v *views.View, measured bool) string {
+	joined := fmt.Sprintf(`"side.stored" AS a FULL JOIN "side.recomputed" AS b ON a.%s = b.%[1]s%s`, place, sameKeys(v, "a", "b"))
+	if measured {
+		joined += fmt.Sprintf(` LEFT JOIN "side.measure" AS m ON b.%s = m.%[1]s%s`, place, sameKeys(v, "b", "m"))
+	}
+	return joined
+}
+
+// differ is a condition that a row of both sides is not the same. What floats lie within lists and structs are values of records:
+// they are the same or not.
+func differ(v *views.View, measured bool) string {
+	same := []string{"true"}
+	for _, c := range v.State[v.Keys:] {
 		name := schemas.QuoteIdent(c.Name)
 		equal := fmt.Sprintf("a.%s IS NOT DISTINCT FROM b.%[1]s", name)
-		switch {
-		case i < v.Keys:
-			on = append(on, equal)
-		case isFloat(c.Type):
-			floats = append(floats, fmt.Sprintf("(%s OR coalesce(isfinite(a.%s - b.%[2]s) AND abs(a.%[2]s - b.%[2]s) <= %g * greatest(abs(a.%[2]s), abs(b.%[2]s)), false))", equal, name, suspect))
-		case hasFloat(c.Type):
-			floats = append(floats, equal)
-		default:
-			exact = append(exact, equal)
+		if measured && isFloat(c.Type) {
+			// DuckDB's NaN is the largest number.
+			equal = fmt.Sprintf("(%s OR coalesce(isfinite(a.%s - b.%[2]s) AND abs(a.%[2]s - b.%[2]s) <= %g * greatest(abs(a.%[2]s), abs(b.%[2]s), abs(m.%[2]s)), false))", equal, name, floatTolerance)
 		}
+		same = append(same, equal)
 	}
-	joined = `"side.stored" AS a FULL JOIN "side.recomputed" AS b ON ` + strings.Join(on, " AND ")
-	wrong = fmt.Sprintf("(a.%s IS NULL OR b.%[1]s IS NULL OR NOT (%s))", place, strings.Join(exact, " AND "))
-	return joined, wrong, "NOT " + wrong + " AND NOT (" + strings.Join(floats, " AND ") + ")"
+	return fmt.Sprintf("(a.%s IS NULL OR b.%[1]s IS NULL OR NOT (%s))", place, strings.Join(same, " AND "))
 }
 
 // first is the first row that differs, by the keys, with what each side answers for it.
@@ -116,7 +118,7 @@ func (p *probe) first(ctx context.Context, joined, wrong string) (e example, err
 	for i, side := range []string{"stored", "recomputed"} {
 		table := "side.first." + side
 		err := p.session.Exec(ctx, fmt.Sprintf("CREATE TABLE %s AS SELECT %s FROM %s AS a JOIN \"side.first\" AS b ON a.%s = b.%[4]s%s", schemas.QuoteIdent(table),
-			columnsOf("a.", v.State), schemas.QuoteIdent("side."+side), place, sameKeys(v)))
+			columnsOf("a.", v.State), schemas.QuoteIdent("side."+side), place, sameKeys(v, "a", "b")))
 		if err == nil {
 			states[i], err = p.one(ctx, fmt.Sprintf("SELECT %s FROM %s AS t", object("t", v.State), schemas.QuoteIdent(table)))
 		}
@@ -143,10 +145,10 @@ func (q *question) one(ctx context.Context, query string) (text string, err erro
 	return text, err
 }
 
-// sameKeys is a condition that a and b are of one key, with AND before it; empty: there are no keys.
-func sameKeys(v *views.View) (out string) {
+// sameKeys is a condition that two rows are of one key, with AND before it; empty: there are no keys.
+func sameKeys(v *views.View, a, b string) (out string) {
 	for _, c := range v.State[:v.Keys] {
-		out += fmt.Sprintf(" AND a.%s IS NOT DISTINCT FROM b.%[1]s", schemas.QuoteIdent(c.Name))
+		out += fmt.Sprintf(" AND %s.%s IS NOT DISTINCT FROM %s.%[2]s", a, schemas.QuoteIdent(c.Name), b)
 	}
 	return out
 }
@@ -182,24 +184,4 @@ func objectOf(names, columns []string) string {
 		cells[i] = fmt.Sprintf("%s := t.%s", schemas.QuoteIdent(names[i]), schemas.QuoteIdent(columns[i]))
 	}
 	return "to_json(struct_pack(" + strings.Join(cells, ", ") + "))::VARCHAR"
-}
-
-// keyOf takes from a row of an answer the columns that are keys.
-func keyOf(v *views.View, d Difference) string {
-	row, key := map[string]json.RawMessage{}, map[string]json.RawMessage{}
-	text := d.Merged
-	if text == "" {
-		text = d.Recompute
-	}
-	if json.Unmarshal([]byte(text), &row) != nil || len(v.KeyColumns) == 0 {
-		return ""
-	}
-	for name := range v.KeyColumns {
-		key[name] = row[name]
-	}
-	out, err := json.Marshal(key)
-	if err != nil {
-		return ""
-	}
-	return string(out)
 }

@@ -48,11 +48,6 @@ func (s *Server) Verify(ctx context.Context, defs *Definitions, v *views.View, a
 		return nil, err
 	}
 	q.keep(ctx)
-	return verdict, q.judge(ctx, v, "SELECT * FROM "+schemas.QuoteIdent(v.Name), verdict)
-}
-
-// judge compares a query that gives a view's answer with a recompute from every record that is pinned.
-func (q *question) judge(ctx context.Context, v *views.View, merged string, verdict *Verdict) error {
 	if len(q.history.AsItWas(v)) > 0 {
 		bare := *v
 		bare.Measured = nil // the plans of eras do not measure
@@ -60,15 +55,15 @@ func (q *question) judge(ctx context.Context, v *views.View, merged string, verd
 	}
 	recompute, more, err := q.recomputed(ctx, v)
 	if err != nil {
-		return failing(v.Name, q.damaged(err))
+		return nil, failing(v.Name, q.damaged(err))
 	}
-	if err := q.session.Exec(ctx, numbered("millrace_merged", merged, v, nil)); err != nil {
-		return failing(v.Name, fmt.Errorf("verify %s: %w", v.Name, q.damaged(err)))
+	if err := q.session.Exec(ctx, numbered("millrace_merged", "SELECT * FROM "+schemas.QuoteIdent(v.Name), v, nil)); err != nil {
+		return nil, failing(v.Name, fmt.Errorf("verify %s: %w", v.Name, q.damaged(err)))
 	}
 	if err := q.session.Exec(ctx, numbered("millrace_recompute", recompute, v, more)); err != nil {
-		return failing(v.Name, fmt.Errorf("verify %s: %w", v.Name, q.damaged(err)))
+		return nil, failing(v.Name, fmt.Errorf("verify %s: %w", v.Name, q.damaged(err)))
 	}
-	return q.compare(ctx, v, verdict)
+	return verdict, q.compare(ctx, v, verdict)
 }
 
 // recomputed is the SELECT that gives a view's answer from every record, and the columns that it has beside the view's.

@@ -213,8 +213,8 @@ func (p *planner) together(of func(g *section) (string, error)) (string, error) 
 	return "SELECT " + strings.Join(cols, ", ") + " FROM (" + strings.Join(parts, " UNION ALL BY NAME ") + ")", nil
 }
 
-// partialSQL reads the topic's rows once, whatever the view does with them.
-func (p *planner) partialSQL() (string, error) {
+// partialSQL reads the topic's rows once, whatever the view does with them. It gives the columns of what of makes of each section.
+func (p *planner) partialSQL(of func(*section) (*section, error)) (string, error) {
 	reads := 0
 	for _, g := range p.sections {
 		tree.VisitTables(g.from, func(n tree.Node) {
@@ -227,7 +227,13 @@ func (p *planner) partialSQL() (string, error) {
 	if reads > 1 {
 		source = rowsName
 	}
-	text, err := p.together(func(g *section) (string, error) { return p.partialOf(g, source, true) })
+	text, err := p.together(func(g *section) (string, error) {
+		g, err := of(g)
+		if err != nil {
+			return "", err
+		}
+		return p.partialOf(g, source, true)
+	})
 	if reads > 1 {
 		var cols []string
 		for _, c := range p.view.Wanted[p.view.Topic] {
@@ -245,7 +251,7 @@ func (p *planner) partialSQL() (string, error) {
 func (p *planner) printPlans() error {
 	var err error
 	plans := &p.view.Plans
-	if plans.Partial, err = p.partialSQL(); err != nil {
+	if plans.Partial, err = p.partialSQL(func(g *section) (*section, error) { return g, nil }); err != nil {
 		return err
 	}
 	if plans.Merge, err = p.together(func(g *section) (string, error) { return p.fold(g, true), nil }); err != nil {

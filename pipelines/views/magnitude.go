@@ -86,3 +86,69 @@ func (p *planner) magnitude(e tree.Node) (string, error) {
 	text, err := p.duck.PrintExpr(e)
 	return "abs(CAST(" + text + " AS DOUBLE))", err
 }
+
+// measures makes the plan that measures the rounding of floating states. Where that does not bind, it is not known.
+func (p *planner) measures() error {
+	v := p.view
+	if !slices.ContainsFunc(v.State[v.Keys:], func(c Column) bool { return floating(c.Type) }) {
+		return nil
+	}
+	text, err := p.measuresBy(p.measure)
+	if err != nil {
+		return err
+	}
+	if got, err := p.duck.Describe(fill(text, v.Topic)); err != nil || len(got) != len(v.State) {
+		if text, err = p.measuresBy(func(string) (string, error) { return unmeasured, nil }); err != nil {
+			return err
+		}
+	}
+	v.Plans.Measures = text
+	return nil
+}
+
+// measuresBy is the partial plan with measures for floating states.
+func (p *planner) measuresBy(measure func(text string) (string, error)) (string, error) {
+	return p.partialSQL(func(g *section) (*section, error) {
+		measured := *g
+		measured.states = slices.Clone(g.states)
+		for i, c := range g.states {
+			if g.kept != nil || !floating(c.plain) {
+				continue
+			}
+			m := *c
+			var err error
+			if m.text, err = measure(c.text); err != nil {
+				return nil, err
+			}
+			measured.states[i] = &m
+		}
+		return &measured, nil
+	})
+}
+
+const unmeasured = "CAST('inf' AS DOUBLE)"
+
+func floating(t string) bool { return t == "DOUBLE" || t == "FLOAT" }
+
+// measure is what a floating state is rounded by, given by its text over the topic's rows.
+func (p *planner) measure(text string) (string, error) {
+	e, err := p.duck.Expr(text)
+	if err != nil {
+		return "", err
+	}
+	a, ok := callOf(e)
+	switch {
+	case !ok:
+	case a.Name == "least": // a mean within its bounds: least(greatest(mean, ...), ...)
+		return p.magnitude(e.Nodes("children")[0].Nodes("children")[0])
+	case p.duck.IsAggregate(a.Name) && !a.Distinct:
+		if err := printCall(p.duck, &a, e); err != nil {
+			return "", err
+		}
+		if measure := a.Measure(); measure != "" {
+			return measure, nil
+		}
+		return "CAST(NULL AS DOUBLE)", nil // one of its values, or their product
+	}
+	return unmeasured, nil
+}

@@ -69,7 +69,10 @@ func (p *planner) plan() error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	return p.magnitudes()
+	if err := p.magnitudes(); err != nil {
+		return err
+	}
+	return p.measures()
 }
 
 func (p *planner) isRoot(q tree.Node) bool { return q.Address() == p.root.Address() }

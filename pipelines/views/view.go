@@ -79,6 +79,8 @@ type Plans struct {
 	Raw     string `json:"raw"`
 	// Magnitudes is Raw with more columns; see MagnitudeSQL.
 	Magnitudes string `json:"magnitudes,omitempty"`
+	// Measures is Partial with other values; see MeasureSQL.
+	Measures string `json:"measures,omitempty"`
 }
 
 // How a partial plan that reads the topic's rows in several places begins: with a table of them, or with a name for them.
@@ -120,6 +122,12 @@ func (v *View) RawSQL(tables map[string]string) string {
 // into the floating sums of that column, by which its rounding is measured. Empty if nothing is Measured.
 func (v *View) MagnitudeSQL(tables map[string]string) string {
 	return fillTables(v.Plans.Magnitudes, append(append([]string(nil), v.Topics...), v.References...), tables)
+}
+
+// MeasureSQL is PartialTableSQL with each floating state replaced by what it is rounded by: the sum of the magnitudes that
+// went into a sum, infinity where that is not known, NULL for what is as exact as its value. Empty if no state is floating.
+func (v *View) MeasureSQL(source string) string {
+	return fill(strings.Replace(v.Plans.Measures, rowsOnce, rowsAgain, 1), source)
 }
 
 func fill(plan, source string) string {
