@@ -130,9 +130,8 @@ func (w *watch) took(ctx context.Context, e *engine, s *serving.Sample) error {
 		result = httpapi.SampleDiffers
 		s.Drift.Found = time.Now().UTC()
 		var name string
-		if name, err = serving.Report(ctx, e.store, s.Root, s.Drift); err == nil {
-			w.app.logger().ErrorContext(ctx, "what is stored differs from its records", "error", s.Drift.Problem(), "report", name)
-		}
+		name, err = serving.Report(ctx, e.store, s.Root, s.Drift)
+		w.app.logger().ErrorContext(ctx, "what is stored differs from its records", "error", s.Drift.Problem(), "report", name)
 	default:
 		w.say(ctx, s.View, nil)
 	}
