@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -55,12 +56,7 @@ func sendNumbers(t *testing.T, m *mill, n int) {
 
 // falsify changes a partial so that no checksum tells: its file holds what a query makes of its rows, and a new manifest says so.
 func falsify(ctx context.Context, m *mill, which func(manifest.Partial) bool, rows string) error {
-	info, err := m.log.Topic(ctx, m.topic.Name)
-	if err != nil {
-		return err
-	}
-	root := manifest.Root(m.topic.Name, info.ID, m.topic.Hash())
-	newest, err := dataset.Newest(ctx, m.store, root)
+	root, newest, err := newestOf(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -69,7 +65,31 @@ func falsify(ctx context.Context, m *mill, which func(manifest.Partial) bool, ro
 		return fmt.Errorf("there is no such partial in %+v", newest.Partials)
 	}
 	p := &newest.Partials[at]
-	path, err := m.store.Local(ctx, root+p.Path)
+	if err := change(ctx, m, root+p.Path, rows); err != nil {
+		return err
+	}
+	data, err := m.store.Get(ctx, root+p.Path)
+	if err != nil {
+		return err
+	}
+	p.Bytes, p.CRC32C = int64(len(data)), manifest.Checksum(data)
+	newest.Sequence++
+	return dataset.Commit(ctx, m.store, root, newest)
+}
+
+func newestOf(ctx context.Context, m *mill) (root string, newest *manifest.Manifest, err error) {
+	info, err := m.log.Topic(ctx, m.topic.Name)
+	if err != nil {
+		return "", nil, err
+	}
+	root = manifest.Root(m.topic.Name, info.ID, m.topic.Hash())
+	newest, err = dataset.Newest(ctx, m.store, root)
+	return root, newest, err
+}
+
+// change puts what a query makes of a partial's rows in its place. A fold still names its parts.
+func change(ctx context.Context, m *mill, name, rows string) error {
+	path, err := m.store.Local(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -98,16 +118,7 @@ func falsify(ctx context.Context, m *mill, which func(manifest.Partial) bool, ro
 	if err := s.Exec(ctx, fmt.Sprintf("COPY (SELECT * REPLACE (%s) FROM read_parquet(%s)) TO %s (FORMAT parquet%s)", rows, schemas.QuoteText(path), schemas.QuoteText(changed), more)); err != nil {
 		return err
 	}
-	if err := m.store.PutFile(ctx, root+p.Path, changed); err != nil {
-		return err
-	}
-	data, err := m.store.Get(ctx, root+p.Path)
-	if err != nil {
-		return err
-	}
-	p.Bytes, p.CRC32C = int64(len(data)), manifest.Checksum(data)
-	newest.Sequence++
-	return dataset.Commit(ctx, m.store, root, newest)
+	return m.store.PutFile(ctx, name, changed)
 }
 
 // look samples a view until the records of a range have been read again from all of the origins, or something is wrong there.
@@ -182,6 +193,44 @@ func TestASampleFindsWhatIsWrong(t *testing.T) {
 			found.Rows != c.rowN || !strings.Contains(found.Next, "millrace rebuild "+c.view) {
 			t.Errorf("%s\n%+v", found.Problem(), found)
 		}
+	}
+}
+
+// Parts of folds are looked at too, the last one among them, and a file that is damaged is said to be.
+func TestASampleFindsADamagedPart(t *testing.T) {
+	m := watched(t, map[string]string{"v": "SELECT k, sum(n) AS s FROM t GROUP BY k"})
+	ctx := t.Context()
+	m.cycle.FoldAt = 2
+	for range 3 {
+		sendNumbers(t, m, 10)
+		if _, err := m.cycle.Cycle(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, newest, err := newestOf(ctx, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := schemas.Range{From: 10, To: 20}
+	if slices.ContainsFunc(newest.Partials, func(p manifest.Partial) bool { return p.Range() == last }) {
+		t.Fatal("it is no part of a fold")
+	}
+	name := fmt.Sprintf("%s%s0/%020d-%020d.parquet", root, manifest.Folder("v", m.defs.Views["v"].Definition), last.From, last.To)
+	if err := change(ctx, m, name, "CAST(CAST(s0 AS HUGEINT) + 2 AS VARCHAR) AS s0"); err != nil {
+		t.Fatal(err)
+	}
+	found := look(t, m, "v", last, serving.FromLog, serving.FromFiles)
+	if found == nil {
+		t.Fatal("nothing was found")
+	}
+	if string(found.Key) != `{"k":"a"}` || found.Differing != 3 || !strings.Contains(found.Next, "millrace fsck --repair") || !strings.Contains(found.Next, name) {
+		t.Errorf("%s", found.Problem())
+	}
+	if _, err := m.cycle.Repair(ctx, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := m.server.Again(ctx, m.defs, m.defs.Views["v"], found, func(int) int { return 0 }); s != nil || err != nil {
+		t.Errorf("after the repair: %+v, %v", s, err)
 	}
 }
 

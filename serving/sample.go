@@ -192,7 +192,7 @@ func (p *pinned) over(r schemas.Range) *pinned {
 	return p.within(&only)
 }
 
-// compare compares a range; nil: nothing is stored of it. Only once with a probe.
+// compare compares a range; nil: nothing is stored of just that. Only once with a probe.
 func (p *probe) compare(ctx context.Context, r schemas.Range, pick func(n int) int) (*Sample, error) {
 	at := slices.IndexFunc(p.eras, func(e versions.Era) bool { return e.Within(r) == r })
 	if at < 0 || p.pinned.to[r.Partition] < r.To || p.pinned.from[r.Partition] > r.From {
@@ -202,7 +202,7 @@ func (p *probe) compare(ctx context.Context, r schemas.Range, pick func(n int) i
 	s := &Sample{Topic: p.view.Topic, View: p.view.Name, Range: r, Root: p.pinned.root}
 	over := p.pinned.over(r)
 	var err error
-	if p.cover, err = p.coverView(ctx, over, p.era.View); err == nil && len(p.cover.partials)+len(p.cover.slices) == 0 {
+	if p.cover, err = p.stored(ctx, over, r); err == nil && p.cover == nil {
 		return nil, nil
 	}
 	if err == nil {
@@ -220,6 +220,38 @@ func (p *probe) compare(ctx context.Context, r schemas.Range, pick func(n int) i
 	return s, nil
 }
 
+// stored is the partial of just that range, named by the manifest or a part of a fold, or the slices that a question over the
+// range would use; nil: there is neither.
+func (p *probe) stored(ctx context.Context, over *pinned, r schemas.Range) (*cover, error) {
+	if over.below[r.Partition] < r.To {
+		c, err := p.coverView(ctx, over, p.era.View)
+		if err != nil || len(c.slices) == 0 {
+			return nil, err
+		}
+		return c, nil
+	}
+	for look := over.manifest.Partials; len(look) > 0; {
+		var parts []manifest.Partial
+		for _, part := range look {
+			if part.Definition != p.era.View.Definition || part.Failed != "" || !part.Range().Holds(r) {
+				continue
+			}
+			if part.Range() == r {
+				return &cover{partials: []manifest.Partial{part}}, nil
+			}
+			if part.Tier > 0 && part.Path != "" {
+				more, err := p.partsOf(ctx, over, part)
+				if err != nil {
+					return nil, err
+				}
+				parts = append(parts, more...)
+			}
+		}
+		look = parts
+	}
+	return nil, nil
+}
+
 // try brings both sides into the session and compares them.
 func (p *probe) try(ctx context.Context, s *Sample, over *pinned, pick func(n int) int) error {
 	err := p.joinNow(ctx, p.era)
@@ -230,17 +262,20 @@ func (p *probe) try(ctx context.Context, s *Sample, over *pinned, pick func(n in
 		return err
 	}
 	var stored string
-	a := &eraState{question: p.question, p: over, era: p.era, name: "stored"}
-	if stored, p.cover, _, err = a.attach(ctx, wanted{}); err != nil {
-		return err
-	}
 	switch {
 	case len(p.cover.partials) == 0:
 		s.Stored = ofSlice
-	case slices.ContainsFunc(p.cover.partials, func(part manifest.Partial) bool { return part.Tier > 0 }):
+		a := &eraState{question: p.question, p: over, era: p.era, name: "stored"}
+		stored, p.cover, _, err = a.attach(ctx, wanted{})
+	case p.cover.partials[0].Tier > 0:
 		s.Stored = ofFold
+		stored, err = p.union(ctx, over, p.era.View, "stored", "", p.cover)
 	default:
 		s.Stored = ofPartial
+		stored, err = p.union(ctx, over, p.era.View, "stored", "", p.cover)
+	}
+	if err != nil {
+		return err
 	}
 	from, err := p.origin(ctx, s, over, pick)
 	if err != nil {

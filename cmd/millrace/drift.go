@@ -37,6 +37,8 @@ type watch struct {
 	counts map[httpapi.Sampled]int64 // by what is set beside Samples and Seconds
 	spent  time.Duration
 	said   map[string]string // view -> why the last sample could not be made; "": why there was none
+
+	alarmed map[string]bool // ranges that the log has
 }
 
 // watch is the drift watch of a process; nil: the project wants none.
@@ -47,7 +49,7 @@ func (a *app) watch(l *live) *watch {
 	}
 	o := l.base.servingOptions(l.definitions)
 	o.Limits.Memory = watchMemory
-	return &watch{app: a, live: l, server: serving.New(o), share: share, pick: rand.IntN, counts: map[httpapi.Sampled]int64{}, said: map[string]string{}}
+	return &watch{app: a, live: l, server: serving.New(o), share: share, pick: rand.IntN, counts: map[httpapi.Sampled]int64{}, said: map[string]string{}, alarmed: map[string]bool{}}
 }
 
 // run samples until ctx ends. What it cannot do stops nobody else.
@@ -90,17 +92,15 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// round looks again at what was reported, and then at one thing that is stored.
+// round looks again at one of the ranges that were reported, and then at one thing that is stored.
 func (w *watch) round(ctx context.Context) error {
 	e, err := w.live.engine(ctx)
 	if err != nil {
 		return nil //nolint:nilerr // others say what is wrong with the project's files
 	}
 	defs := e.catalog.definitions()
-	for _, topic := range e.session.project.TopicNames() {
-		if err := w.again(ctx, e, defs, topic); err != nil {
-			return err
-		}
+	if err := w.again(ctx, e, defs); err != nil {
+		return err
 	}
 	merged := slices.DeleteFunc(slices.Collect(maps.Values(defs.Views)), func(v *views.View) bool { return !v.Class.FromPartials() })
 	for len(merged) > 0 {
@@ -131,7 +131,10 @@ func (w *watch) took(ctx context.Context, e *engine, s *serving.Sample) error {
 		s.Drift.Found = time.Now().UTC()
 		var name string
 		name, err = serving.Report(ctx, e.store, s.Root, s.Drift)
-		w.app.logger().ErrorContext(ctx, "what is stored differs from its records", "error", s.Drift.Problem(), "report", name)
+		if key := s.Root + s.View + s.Range.String(); !w.alarmed[key] {
+			w.alarmed[key] = true
+			w.app.logger().ErrorContext(ctx, "what is stored differs from its records", "error", s.Drift.Problem(), "report", name)
+		}
 	default:
 		w.say(ctx, s.View, nil)
 	}
@@ -139,34 +142,54 @@ func (w *watch) took(ctx context.Context, e *engine, s *serving.Sample) error {
 	return err
 }
 
-// again looks at the reported ranges of a topic: reports of what agrees by now, and of definitions that no view has any more,
-// are removed.
-func (w *watch) again(ctx context.Context, e *engine, defs *serving.Definitions, topic string) error {
-	info, err := e.log.Topic(ctx, topic)
-	if err != nil {
+// report is one that lies in the store.
+type report struct {
+	root string // of its topic's dataset
+	serving.Drift
+}
+
+// reports are those of all topics.
+func (w *watch) reports(ctx context.Context, e *engine) (out []report, err error) {
+	for _, topic := range e.session.project.TopicNames() {
+		info, err := e.log.Topic(ctx, topic)
+		if err != nil {
+			return nil, err
+		}
+		root := manifest.Root(topic, info.ID, e.session.project.Topics[topic].Hash())
+		all, err := serving.Reports(ctx, e.store, root)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range all {
+			out = append(out, report{root, d})
+		}
+	}
+	return out, nil
+}
+
+// again looks at one of the ranges that were reported. Reports of what agrees by now, and of views that are gone, are removed.
+func (w *watch) again(ctx context.Context, e *engine, defs *serving.Definitions) error {
+	all, err := w.reports(ctx, e)
+	if err != nil || len(all) == 0 {
 		return err
 	}
-	root := manifest.Root(topic, info.ID, e.session.project.Topics[topic].Hash())
-	reports, err := serving.Reports(ctx, e.store, root)
-	for i := 0; err == nil && i < len(reports); i++ {
-		d := &reports[i]
-		var s *serving.Sample
-		if v := defs.Views[d.View]; v != nil && v.Class.FromPartials() {
-			s, err = w.server.Again(ctx, defs, v, d, w.pick)
-		} else if len(w.live.wrong()) > 0 {
-			continue // the view may be missing for a mistake in its file
-		}
-		switch {
-		case err != nil:
-		case s == nil:
-			if err = serving.Forget(ctx, e.store, root, d); err == nil {
-				w.app.note("view %s over %s[%d]@[%d,%d): what is stored agrees with its records again", d.View, topic, d.Partition, d.From, d.To)
-			}
-		default:
-			err = w.took(ctx, e, s)
+	r := &all[w.pick(len(all))]
+	v := defs.Views[r.View]
+	if v == nil && len(w.live.wrong()) > 0 {
+		return nil // it may be missing for a mistake in its file
+	}
+	var s *serving.Sample
+	if v != nil && v.Class.FromPartials() {
+		if s, err = w.server.Again(ctx, defs, v, &r.Drift, w.pick); err != nil {
+			return err
 		}
 	}
-	return err
+	if s != nil {
+		return w.took(ctx, e, s)
+	}
+	delete(w.alarmed, r.root+r.View+r.Range.String())
+	w.app.note("view %s over %s[%d]@[%d,%d): what is stored agrees with its records again", r.View, r.Topic, r.Partition, r.From, r.To)
+	return serving.Forget(ctx, e.store, r.root, &r.Drift)
 }
 
 // say warns of what keeps samples from being made, once until it changes. What is of no view is under the empty name.
