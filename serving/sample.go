@@ -65,6 +65,7 @@ type probe struct {
 	read  *cover        // what is read again
 }
 
+// probe begins a comparison, which the caller closes.
 func (s *Server) probe(ctx context.Context, defs *Definitions, v *views.View) (p *probe, err error) {
 	p = &probe{view: v}
 	if p.question, err = s.begin(ctx, defs); err != nil {
@@ -84,8 +85,9 @@ func (s *Server) probe(ctx context.Context, defs *Definitions, v *views.View) (p
 // that a fold was made of, and compares it with what its records come to, read from the log or from data files. pick gives a
 // number from 0 on below its argument. Nil: nothing is stored, or all that was looked at is too long for now.
 //
-// Compared are state rows, floating ones to verify's tolerance of what they are rounded by. Memory is bounded by the server's limits. Errors: a Problem where broker, store or definitions are at
-// fault; the context's. A range that cannot be read any more, and a view whose SQL fails on its records, are none: Why says it.
+// Compared are state rows, floating ones to verify's tolerance of what they are rounded by. Memory is bounded by the server's
+// limits. Errors: a Problem where broker, store or definitions are at fault; the context's. A range that cannot be read any more,
+// and a view whose SQL fails on its records, are none: Why says it.
 func (s *Server) Sample(ctx context.Context, defs *Definitions, v *views.View, pick func(n int) int) (*Sample, error) {
 	p, err := s.probe(ctx, defs, v)
 	if err != nil {
@@ -147,9 +149,9 @@ func (p *probe) pieces(ctx context.Context) (partials []manifest.Partial, slices
 		}
 		partials = append(partials, c.partials...)
 		for _, e := range c.slices {
-			e.Payload = nil
 			slices = append(slices, e.Range())
 		}
+		p.server.slices.unload(p.pinned, c.slices)
 	}
 	return partials, slices, nil
 }

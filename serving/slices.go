@@ -149,3 +149,12 @@ func (c *sliceCache) rows(ctx context.Context, p *pinned, entries []*slicelog.En
 	}
 	return out, true, nil
 }
+
+// unload lets go of the payloads of entries that choose gave, and that nobody asks for now.
+func (c *sliceCache) unload(p *pinned, entries []*slicelog.Entry) {
+	t := c.topic(p.topic.Name, p.id)
+	defer t.mu.Unlock()
+	for _, e := range entries {
+		e.Payload = nil
+	}
+}
