@@ -97,7 +97,14 @@ type example struct {
 	key, has, should string // JSON; empty: there is none
 }
 
-func orNull(text string) json.RawMessage { return json.RawMessage(cmp.Or(text, "null")) }
+// orNull is what DuckDB writes as JSON; what is none, for it has a NaN, as text.
+func orNull(text string) json.RawMessage {
+	raw := json.RawMessage(cmp.Or(text, "null"))
+	if !json.Valid(raw) {
+		raw, _ = json.Marshal(text) // a text is always JSON
+	}
+	return raw
+}
 
 // drift is what a comparison has found wrong, and what to do about it.
 func (p *probe) drift(ctx context.Context, s *Sample, e example) *Drift {
@@ -107,7 +114,7 @@ func (p *probe) drift(ctx context.Context, s *Sample, e example) *Drift {
 		d.Manifest = p.pinned.manifest.Sequence
 	}
 	again := "run `millrace rebuild " + s.View + "`, which makes it anew from the data files"
-	switch damaged := p.damaged(ctx); {
+	switch damaged := p.notWhole(ctx); {
 	case len(damaged) > 0:
 		d.Next = "run `millrace fsck --repair`: " + strings.Join(damaged, " and ") + " is not as it was written"
 	case s.Stored == ofSlice:
@@ -120,8 +127,8 @@ func (p *probe) drift(ctx context.Context, s *Sample, e example) *Drift {
 	return d
 }
 
-// damaged names those of the stored files that were compared whose bytes are not as the manifest says.
-func (p *probe) damaged(ctx context.Context) (out []string) {
+// notWhole names those of the stored files that were compared whose bytes are not as the manifest says.
+func (p *probe) notWhole(ctx context.Context) (out []string) {
 	look := func(path string, size int64, sum string) {
 		if path != "" && dataset.Whole(ctx, p.server.store, p.pinned.root+path, size, sum) != nil {
 			out = append(out, p.pinned.root+path)
