@@ -140,7 +140,9 @@ func (p *planner) measure(text string) (string, error) {
 	switch {
 	case !ok:
 	case a.Name == "least": // a mean within its bounds: least(greatest(mean, ...), ...)
-		return p.magnitude(e.Nodes("children")[0].Nodes("children")[0])
+		if bounded := e.Nodes("children")[0].Nodes("children"); len(bounded) > 0 {
+			return p.magnitude(bounded[0])
+		}
 	case p.duck.IsAggregate(a.Name) && !a.Distinct:
 		if err := printCall(p.duck, &a, e); err != nil {
 			return "", err
