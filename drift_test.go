@@ -383,7 +383,7 @@ func TestNoFalseAlarm(t *testing.T) {
 		if rapid.IntRange(0, 9).Draw(t, "one of ten") > 0 {
 			return
 		}
-		l := &law{T: t, ctx: t.Context(), fate: &fate{}, of: roundedViews}
+		l := &law{T: t, ctx: t.Context(), fate: &fate{}, of: roundedViews, took: map[string]int{}}
 		dir, err := os.MkdirTemp("", "millrace-watch-")
 		l.must(err)
 		t.Cleanup(func() { os.RemoveAll(dir) })
@@ -393,14 +393,14 @@ func TestNoFalseAlarm(t *testing.T) {
 			l.cycles()
 			for range rapid.IntRange(1, 4).Draw(t, "bundles") {
 				l.sendSome()
-				l.must(l.deaths()["slices"](l.ctx))
+				l.must(lawWorks(*l.mill, time.Now())["slices"](l.ctx))
 			}
 			l.must(l.mill.tidy(l.ctx))
 			for range 3 {
 				l.watch()
 			}
 		}
-		for of, n := range l.sampled {
+		for of, n := range l.took {
 			sampled[of] += n
 		}
 	})

@@ -21,10 +21,9 @@ import (
 	"github.com/millrace/millrace/speed"
 )
 
-// doing draws what a process may be doing with these layers. The clock that it goes by is off by months, ahead or behind.
-func (l *law) doing(m mill) (string, func(context.Context) error) {
-	clock := time.Now().Add(time.Duration(rapid.IntRange(-3000, 3000).Draw(l.T, "clock is off by hours")) * time.Hour)
-	all := map[string]func(context.Context) error{
+// lawWorks are what a process may be doing with these layers, by a clock of its own.
+func lawWorks(m mill, clock time.Time) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
 		"cycle": func(ctx context.Context) error {
 			_, err := m.cycle.Cycle(ctx)
 			return err
@@ -49,8 +48,13 @@ func (l *law) doing(m mill) (string, func(context.Context) error) {
 			return err
 		},
 	}
+}
+
+// doing draws one. The clock that it goes by is off by months, ahead or behind.
+func (l *law) doing(m mill) (string, func(context.Context) error) {
+	clock := time.Now().Add(time.Duration(rapid.IntRange(-3000, 3000).Draw(l.T, "clock is off by hours")) * time.Hour)
 	name := pick(l.T, "doing", "cycle", "cycle", "slices", "slices", "history", "folds of slices", "collecting", "repair")
-	return name, all[name]
+	return name, lawWorks(m, clock)[name]
 }
 
 // death lets a process die at one of its lasting effects, or come to its end; the next finds the answer to a view right.
