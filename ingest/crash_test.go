@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,19 +111,18 @@ func brokerProcess(t testing.TB, dir string) (*exec.Cmd, string) {
 	return cmd, strings.TrimSpace(addr)
 }
 
-func TestKilledIngestGoesOn(t *testing.T) {
-	b := start(t)
-	const n, kills = 100_000, 6
-	in := inputFile(t, n)
-	ends := func() (sum int64) {
-		p, err := NewProducer(ProducerOptions{Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer p.Close()
-		if _, _, err := p.Prepare(t.Context(), flights()); err != nil {
-			t.Fatal(err)
-		}
+// watchEnds gives what says how many records the topic has had.
+func watchEnds(t *testing.T, addr string) func() int64 {
+	t.Helper()
+	p, err := NewProducer(ProducerOptions{Kafka: kafkalog.Config{Brokers: []string{addr}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	if _, _, err := p.Prepare(t.Context(), flights()); err != nil {
+		t.Fatal(err)
+	}
+	return func() (sum int64) {
 		f, err := p.ends(t.Context(), "flights")
 		if err != nil {
 			t.Fatal(err)
@@ -131,6 +132,13 @@ func TestKilledIngestGoesOn(t *testing.T) {
 		}
 		return sum
 	}
+}
+
+func TestKilledIngestGoesOn(t *testing.T) {
+	b := start(t)
+	const n, kills = 100_000, 6
+	in := inputFile(t, n)
+	ends := watchEnds(t, b.Addr())
 	for kill := 0; ; kill++ {
 		rate := 60_000
 		if kill == kills {
@@ -156,6 +164,61 @@ func TestKilledIngestGoesOn(t *testing.T) {
 			t.Errorf("%+v", res)
 		}
 		break
+	}
+	wantLines(t, b.Addr(), n)
+}
+
+// A run that is stopped while another one goes on with its ID sends nothing when it wakes, whatever it had in its hands.
+func TestAPausedRunThatWasTakenUpSendsNothing(t *testing.T) {
+	b := start(t)
+	const n = 100_000
+	in := inputFile(t, n)
+	ends := watchEnds(t, b.Addr())
+	cmd, out := process(t, ingestEnv+"="+fmt.Sprintf(`{"Broker":%q,"File":%q,"ID":"job","Settle":%d,"Rate":50000}`, b.Addr(), in, time.Second))
+	for until := ends() + 10_000; ends() < until; {
+		if t.Context().Err() != nil {
+			t.Fatal("the run has not begun")
+		}
+	}
+	signal := func(s os.Signal) {
+		if err := cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	res, err := Run(t.Context(), Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}, Files: []string{in}, ID: "job"})
+	if err != nil || res.Records != n || res.Resumed == 0 || res.Resumed == n {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	signal(syscall.SIGCONT)
+	said, err := io.ReadAll(out)
+	if werr := cmd.Wait(); err != nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(said), "another run of this --id has gone on with it, and this one sends nothing more; ") {
+		t.Errorf("the run that was stopped: %v, %q", werr, said)
+	}
+	wantLines(t, b.Addr(), n)
+}
+
+// Runs of one ID that begin at the same moment and go on at the same time double nothing: one of them sends the lines to their
+// end, or whoever comes after them does.
+func TestRunsOfOneIDAtOnce(t *testing.T) {
+	b := start(t)
+	const n = 60_000
+	o := Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}, Files: []string{inputFile(t, n)}, ID: "job", Rate: 40_000, Settle: 300 * time.Millisecond}
+	errs := make(chan error, 3)
+	for range cap(errs) {
+		go func() {
+			_, err := Run(t.Context(), o)
+			errs <- err
+		}()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil && !strings.Contains(err.Error(), "another run of this --id") {
+			t.Error(err)
+		}
+	}
+	o.Rate = 0
+	if res, err := Run(t.Context(), o); err != nil || res.Records != n {
+		t.Errorf("%+v, %v", res, err)
 	}
 	wantLines(t, b.Addr(), n)
 }

@@ -23,7 +23,11 @@
 // closes the era of the old number and begins one of the new. A line is in the log if any era has it: by that era's number
 // of partitions it belongs to a partition whose mark is not before the line.
 //
-// One limit: a batch that a killed process had handed to the network may reach the broker after the next run has read
+// Whoever takes an id up writes a note before it reads the topic, which ends the run that had it: a run asks again and again
+// whether such a note has come, and writes to its connections only while it has asked less than half of Options.Settle ago. So
+// one that was stopped and wakes, or waited for its input, sends nothing more and says that another run has gone on.
+//
+// One limit: a batch that a killed or stopped process had handed to the network may reach the broker after the next run has read
 // the topic. The next run waits until the topic's end has stood still for Options.Settle; a batch that is later than
 // that is doubled.
 //

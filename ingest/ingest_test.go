@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,11 +46,12 @@ func TestMain(m *testing.M) {
 		var o struct {
 			Broker, File, ID string
 			Rate             int64
+			Settle           time.Duration
 		}
 		if err := json.Unmarshal([]byte(text), &o); err != nil {
 			panic(err)
 		}
-		res, err := Run(context.Background(), Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{o.Broker}}, Files: []string{o.File}, ID: o.ID, Rate: o.Rate, Settle: 200 * time.Millisecond})
+		res, err := Run(context.Background(), Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{o.Broker}}, Files: []string{o.File}, ID: o.ID, Rate: o.Rate, Settle: cmp.Or(o.Settle, 200*time.Millisecond)})
 		if err != nil {
 			fmt.Println("error", err)
 			os.Exit(1)

@@ -27,6 +27,8 @@ type ProducerOptions struct {
 	Kafka   kafkalog.Config // its Compression, if empty, is none for brokers on this machine and zstd for others
 	Timeout time.Duration   // how long a broker that is away is waited for; 0: 30 s
 	Linger  time.Duration   // how long a batch waits for more records; 0: not at all
+
+	owner *owner // lets a run with an ID write; nil: nobody needs leave
 }
 
 // Offset is where a record lies.
@@ -105,6 +107,9 @@ func newClient(o ProducerOptions, maxBatch int64) (*kgo.Client, error) {
 		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("unknown compression %q", o.Kafka.Compression), Hint: "use none, snappy, lz4, zstd or gzip"}
 	}
 	options, err := o.Kafka.Options()
+	if err == nil && o.owner != nil {
+		options, err = o.Kafka.Guarded(o.owner.before)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type note struct {
 	Topic   string `json:"topic"`
 	TopicID string `json:"topic_id"`
 	ID      string `json:"id"`
+	Run     string `json:"run,omitempty"` // whoever wrote it: the last one may send lines
 	Input   []look `json:"input"`
 	era
 	Before []era `json:"before,omitempty"` // with fewer partitions, and complete: no line is sent by them any more
@@ -117,12 +119,25 @@ func (p *Producer) resume(ctx context.Context, o *Options, t *target, in *input)
 	if err != nil {
 		return nil, p.problem(err)
 	}
-	last, err := p.lastNote(ctx, notes, t.name+"/"+o.ID)
+	for {
+		r, err := p.takeUp(ctx, o, t, notes, looks)
+		if !errors.Is(err, errTaken) {
+			return r, err
+		}
+	}
+}
+
+// errTaken: another run has written a note meanwhile.
+var errTaken = errors.New("another run has begun at the same moment")
+
+// takeUp makes the ID the run's own by a note, and then finds out what is in the log.
+func (p *Producer) takeUp(ctx context.Context, o *Options, t, notes *target, looks []look) (*resumption, error) {
+	last, upTo, err := p.lastNote(ctx, notes, t.name+"/"+o.ID)
 	if err != nil {
 		return nil, err
 	}
 	r := &resumption{}
-	r.note = note{Version: 1, Topic: t.name, TopicID: t.id, ID: o.ID, Input: looks, era: era{Partitions: t.partitions, At: map[int32]mark{}}}
+	r.note = note{Version: 1, Topic: t.name, TopicID: t.id, ID: o.ID, Run: rand.Text(), Input: looks, era: era{Partitions: t.partitions, At: map[int32]mark{}}}
 	if last == nil || last.TopicID != t.id { // new, or the topic was made anew
 		ends, err := p.ends(ctx, t.name)
 		if err != nil {
@@ -131,7 +146,7 @@ func (p *Producer) resume(ctx context.Context, o *Options, t *target, in *input)
 		for part, end := range ends {
 			r.note.At[part] = mark{Offset: end}
 		}
-		return r, p.write(ctx, &r.note)
+		return r, p.own(ctx, notes, r, upTo, nil)
 	}
 	if !slices.Equal(last.Input, looks) {
 		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("the input is not what it was when --id %s began", o.ID), Hint: "give the same files in the same order, or another id"}
@@ -140,15 +155,51 @@ func (p *Producer) resume(ctx context.Context, o *Options, t *target, in *input)
 		return nil, &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the brokers say that the topic has %d partitions, and it had %d when --id %s was at work", t.partitions, last.Partitions, o.ID), Hint: "wait until the cluster's brokers agree, and run it again"}
 	}
 	r.note.era, r.note.Before = last.era, last.Before
+	look := func() error { return p.catchUp(ctx, o, t, r, last) }
+	if last.Done { // there is nothing to send
+		return r, look()
+	}
+	return r, p.own(ctx, notes, r, upTo, look)
+}
+
+// catchUp finds the run's lines in the log.
+func (p *Producer) catchUp(ctx context.Context, o *Options, t *target, r *resumption, last *note) error {
 	if err := p.scan(ctx, o, t, r, last.Done); err != nil {
-		return nil, err
+		return err
 	}
 	r.have = append(slices.Clone(r.note.Before), era{r.note.Partitions, maps.Clone(r.note.At)})
 	if last.Partitions == t.partitions {
-		return r, nil
+		return nil
 	}
 	r.turn(t.partitions)
-	return r, p.write(ctx, &r.note)
+	_, err := p.write(ctx, &r.note)
+	return err
+}
+
+// own writes the run's first note, which ends what others send, and then does what must be done before this one sends, if it is
+// not nil; upTo is how far the notes had been read. Errors: errTaken if another run's note came between.
+func (p *Producer) own(ctx context.Context, notes *target, r *resumption, upTo int64, then func() error) error {
+	at, err := p.write(ctx, &r.note)
+	if err != nil {
+		return err
+	}
+	between := false
+	key := r.note.Topic + "/" + r.note.ID
+	if err := p.read(ctx, notes.name, schemas.Frontier{0: upTo}, schemas.Frontier{0: at}, func(rec *schemas.Record) {
+		between = between || string(rec.Key) == key
+	}); err != nil {
+		return err
+	}
+	if between {
+		return errTaken
+	}
+	if then != nil {
+		if err := then(); err != nil {
+			return err
+		}
+	}
+	p.o.owner.arm(p.log, &r.note, at)
+	return nil
 }
 
 func looksOf(ctx context.Context, in *input) ([]look, error) {
@@ -248,29 +299,32 @@ func (p *Producer) readRange(ctx context.Context, topic string, rg schemas.Range
 	}
 }
 
-func (p *Producer) lastNote(ctx context.Context, t *target, key string) (*note, error) {
+// lastNote is the run's newest note, and the end of what was read.
+func (p *Producer) lastNote(ctx context.Context, t *target, key string) (last *note, upTo int64, err error) {
 	ends, err := p.ends(ctx, t.name)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var last *note
 	err = p.read(ctx, t.name, schemas.Frontier{0: 0}, ends, func(r *schemas.Record) {
 		var n note
 		if string(r.Key) == key && json.Unmarshal(r.Value, &n) == nil && n.Version == 1 {
 			last = &n
 		}
 	})
-	return last, err
+	return last, ends[0], err
 }
 
-func (p *Producer) write(ctx context.Context, n *note) error {
+// write makes a note durable, at an offset.
+func (p *Producer) write(ctx context.Context, n *note) (at int64, err error) {
 	data, err := json.Marshal(n)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	limited, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
-	return waited(ctx, p.problem(p.produce(limited, &kgo.Record{Topic: notesTopic, Key: []byte(n.Topic + "/" + n.ID), Value: data})), p.o.Timeout)
+	rec := &kgo.Record{Topic: notesTopic, Key: []byte(n.Topic + "/" + n.ID), Value: data}
+	err = waited(ctx, p.problem(p.produce(limited, rec)), p.o.Timeout)
+	return rec.Offset, err
 }
 
 // note writes how far the run is; after its last line that is the end.
@@ -289,5 +343,6 @@ func (s *send) note(ctx context.Context, done bool) error {
 		return err
 	}
 	n.Done = done
-	return s.p.write(ctx, &n)
+	_, err = s.p.write(ctx, &n)
+	return err
 }

@@ -114,11 +114,16 @@ func run(ctx context.Context, o *Options, res *Result) error {
 	if err != nil {
 		return err
 	}
-	p, err := NewProducer(ProducerOptions{Kafka: o.Kafka, Timeout: o.Timeout, Linger: 5 * time.Millisecond})
+	options := ProducerOptions{Kafka: o.Kafka, Timeout: o.Timeout, Linger: 5 * time.Millisecond}
+	if o.ID != "" {
+		options.owner = newOwner(o)
+	}
+	p, err := NewProducer(options)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
+	defer options.owner.end()
 	begin, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	t, err := p.target(begin, o.Topic)
@@ -138,6 +143,7 @@ func run(ctx context.Context, o *Options, res *Result) error {
 	if err != nil {
 		return s.failure(ctx, err)
 	}
+	options.owner.disarm()
 	if s.resume != nil {
 		if err := s.note(end, true); err != nil {
 			return err

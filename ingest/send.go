@@ -51,6 +51,7 @@ func (s *send) run(ctx context.Context, in *input) error {
 	watching, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
 	wg.Go(func() { s.watch(watching, in) })
+	wg.Go(func() { s.p.o.owner.keep(watching, s.fail) })
 	wg.Go(func() {
 		select {
 		case <-s.failed:

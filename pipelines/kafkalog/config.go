@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -75,6 +76,62 @@ func (c Config) Options() ([]kgo.Opt, error) {
 	if t != nil {
 		options = append(options, kgo.DialTLSConfig(t))
 	}
+	return c.identify(options)
+}
+
+// Guarded are Options of a client that calls before each time that it is about to write to a connection, and writes nothing
+// if that is refused.
+func (c Config) Guarded(before func() error) ([]kgo.Opt, error) {
+	plain := c
+	plain.TLS = nil
+	options, err := plain.Options()
+	if err != nil {
+		return nil, err
+	}
+	t, err := c.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	dialer := &net.Dialer{Timeout: patience / 2}
+	return append(options, kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		conn = guarded{conn, before}
+		if t == nil {
+			return conn, nil
+		}
+		own := t.Clone()
+		if own.ServerName == "" {
+			if own.ServerName, _, err = net.SplitHostPort(address); err != nil {
+				return nil, err
+			}
+		}
+		secure := tls.Client(conn, own)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return secure, nil
+	})), nil
+}
+
+// guarded is a connection that asks before it writes.
+type guarded struct {
+	net.Conn
+	before func() error
+}
+
+func (g guarded) Write(p []byte) (int, error) {
+	if err := g.before(); err != nil {
+		return 0, err
+	}
+	return g.Conn.Write(p)
+}
+
+// identify says who the client is.
+func (c Config) identify(options []kgo.Opt) ([]kgo.Opt, error) {
 	if c.SASL != nil {
 		if _, err := c.SASL.password(); err != nil {
 			return nil, err

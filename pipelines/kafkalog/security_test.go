@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
@@ -169,6 +170,19 @@ func TestSecureListeners(t *testing.T) {
 				}
 				if err := everything(travelled, "made"); err != nil {
 					t.Fatal(err)
+				}
+				asked := false
+				guarded, err := c.Guarded(func() error { asked = true; return nil })
+				if err != nil {
+					t.Fatal(err)
+				}
+				client, err := kgo.NewClient(guarded...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer client.Close()
+				if err := client.Ping(t.Context()); err != nil || !asked {
+					t.Errorf("guarded: %v, asked %t", err, asked)
 				}
 				if mechanism != "" {
 					t.Setenv(kafkalog.PasswordVariable, word)
