@@ -217,11 +217,15 @@ func (p *product) said(name string) string { return filepath.Join(filepath.Dir(p
 // millrace runs a verb to its end.
 func (p *product) millrace(machine int, args ...string) {
 	p.Helper()
-	cmd := exec.Command(p.binary, append([]string{"-C", p.machines[machine]}, args...)...)
-	cmd.Env = append(os.Environ(), "TMPDIR="+p.temp)
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := p.command(machine, args...).CombinedOutput(); err != nil {
 		p.Fatalf("millrace %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
+}
+
+func (p *product) command(machine int, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(p.Context(), p.binary, append([]string{"-C", p.machines[machine]}, args...)...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+p.temp)
+	return cmd
 }
 
 func (p *product) wait(what string, seen func() bool) {

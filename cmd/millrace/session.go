@@ -42,6 +42,9 @@ const scratchFolder = "scratch"
 // brokerWait is how long a verb waits for another one that holds the embedded broker.
 const brokerWait = 30 * time.Second
 
+// knocks is how often a broker that is there is tried, for some seconds each time, before it is called silent.
+const knocks = 2
+
 // connect finds the project's broker or opens it. The caller closes the session.
 func (a *app) connect(ctx context.Context, p *project.Project) (*session, error) {
 	if !p.Config.Embedded() {
@@ -52,7 +55,7 @@ func (a *app) connect(ctx context.Context, p *project.Project) (*session, error)
 	defer deadline.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	told := false
+	told, silent := false, 0
 	for {
 		owner, owned := broker.Owner(dir)
 		if !owned {
@@ -61,7 +64,14 @@ func (a *app) connect(ctx context.Context, p *project.Project) (*session, error)
 				return s, err
 			}
 		} else if up := readUp(p); up != nil && up.PID == owner.PID && owner.Addr != "" {
-			return &session{project: p, kafka: embeddedAt(p, owner.Addr), up: up}, nil
+			s := &session{project: p, kafka: embeddedAt(p, owner.Addr), up: up}
+			if err := s.kafka.Knock(ctx, owner.Addr); err == nil || ctx.Err() != nil {
+				return s, ctx.Err()
+			}
+			if silent++; silent == knocks {
+				return nil, &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("`millrace up`, process %d, has the project's broker, and it does not answer", owner.PID),
+					Hint: fmt.Sprintf("if the process is stopped, let it go on: kill -CONT %d; else end it and start it again", owner.PID)}
+			}
 		} else if !told && owner.PID != 0 {
 			a.note("waiting for process %d, which has the project's broker", owner.PID)
 			told = true

@@ -13,6 +13,7 @@ import (
 
 	"github.com/millrace/millrace/ingest/broker"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/project"
 )
 
 func newUp(a *app) *cobra.Command {
@@ -33,6 +34,11 @@ Ctrl-C end it with exit code 0; what is cut short is simply done again.`,
 const shutdown = 5 * time.Second
 
 func runUp(ctx context.Context, a *app) error {
+	if p, _ := project.Open(a.dir); p != nil && p.Config.Embedded() { // it may be busy, or stopped
+		if up := runningUp(p); up != nil {
+			return alreadyUp(up)
+		}
+	}
 	e, err := a.engine(ctx)
 	if err != nil {
 		return err
@@ -40,7 +46,7 @@ func runUp(ctx context.Context, a *app) error {
 	defer e.Close()
 	p := e.session.project
 	if e.session.up != nil {
-		return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("`millrace up` runs here already, as process %d", e.session.up.PID), Hint: "use it, or stop it first"}
+		return alreadyUp(e.session.up)
 	}
 	listener, err := a.listenHTTP(p.Config.Listen)
 	if err != nil {
@@ -62,6 +68,10 @@ func runUp(ctx context.Context, a *app) error {
 		return nil // a signal is how `up` is meant to end
 	}
 	return err
+}
+
+func alreadyUp(up *upFile) error {
+	return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("`millrace up` runs here already, as process %d", up.PID), Hint: "use it, or stop it first"}
 }
 
 // runLayers runs every layer until ctx ends or one of them cannot go on.
