@@ -8,15 +8,18 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace/millrace/pipelines/store"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/slice"
 	"github.com/millrace/millrace/serving"
+	"github.com/millrace/millrace/speed"
 )
 
 // openLaw is a mill over the law's topic with one view, sums, and what ends the test on an error.
@@ -152,6 +155,97 @@ func TestALogThatForgot(t *testing.T) {
 	if l := verdict.Certificate.Topics["t"].Layers; l.Speed.Slices != 1 || l.Speed.Records != 3 || l.Raw.Records != 3 {
 		t.Errorf("the layers are %+v", l)
 	}
+}
+
+// What Kafka dropped before a cycle had read it is named, offset by offset, by cycles and questions; what lies below the hole is answered.
+func TestAHoleIsNamed(t *testing.T) {
+	m, fail := openLaw(t, 1, lawViews["sums"])
+	send := func(n int) {
+		for range n {
+			fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)}))
+		}
+	}
+	send(5)
+	_, err := m.cycle.Cycle(t.Context())
+	fail(err)
+	send(5)
+	fail(m.forget(t.Context(), 0, 8))
+	const words = "t[0]: Kafka dropped offsets [5, 8) before a cycle had read them"
+	if _, err := m.cycle.Cycle(t.Context()); err == nil || !strings.Contains(err.Error(), words) {
+		t.Errorf("a cycle: %v", err)
+	}
+	if err := m.check(t.Context(), nil); err == nil || !strings.Contains(err.Error(), words) {
+		t.Errorf("a question: %v", err)
+	}
+	fail(m.check(t.Context(), &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": {0: 5}}}))
+}
+
+// A log that lost its newest records, as after the election of a leader that lacked them, is named by whoever had read them:
+// cycles, the speed layer and questions. What is committed of them is answered all the same.
+func TestALogThatWasCut(t *testing.T) {
+	m, fail := openLaw(t, 1, lawViews["sums"])
+	for range 10 {
+		fail(m.send(t.Context(), &kgo.Record{Value: []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)}))
+	}
+	messages, err := m.slice(t.Context(), schemas.Range{From: 8, To: 10})
+	fail(err)
+	fail(m.publish(t.Context(), messages))
+	endAt := m.cut()
+	endAt(9)
+	m.sent--
+	fail(m.check(t.Context(), nil)) // the slice of what is gone is not used
+	if m.used.Speed.Slices > 0 {
+		t.Error("a slice beyond the log's end was used")
+	}
+	endAt(10)
+	m.sent++
+	_, err = m.cycle.Cycle(t.Context())
+	fail(err)
+	endAt(6)
+	const words = "t[0] ends at 6, below the frontier 10"
+	if _, err := m.cycle.Cycle(t.Context()); err == nil || !strings.Contains(err.Error(), words) {
+		t.Errorf("a cycle: %v", err)
+	}
+	if err := m.check(t.Context(), nil); err == nil || !strings.Contains(err.Error(), words) {
+		t.Errorf("a question: %v", err)
+	}
+	if err := m.check(t.Context(), &serving.AsOf{Time: time.Now().Add(time.Hour)}); err == nil || !strings.Contains(err.Error(), words) {
+		t.Errorf("a question as of a time: %v", err)
+	}
+	layer := speed.Input{Log: m.log, Store: m.store, Topic: m.topic, Views: m.cycle.Views}
+	if _, err := layer.Plan(t.Context()); err == nil || !strings.Contains(err.Error(), words) {
+		t.Errorf("the speed layer: %v", err)
+	}
+	for _, to := range []int64{3, 6, 8, 10} {
+		fail(m.check(t.Context(), &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": {0: to}}}))
+	}
+	if err := m.check(t.Context(), &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": {0: 11}}}); err == nil {
+		t.Error("an offset that nobody has was answered")
+	}
+}
+
+// cut gives what lets the log's one partition end at an offset.
+func (m *mill) cut() (endAt func(int64)) {
+	var end atomic.Int64
+	end.Store(m.sent)
+	m.broker.ControlKey(int16(kmsg.ListOffsets), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		m.broker.KeepControl()
+		request := r.(*kmsg.ListOffsetsRequest)
+		if request.Topics[0].Topic != m.topic.Name {
+			return nil, nil, false
+		}
+		response := request.ResponseKind().(*kmsg.ListOffsetsResponse)
+		topic := kmsg.NewListOffsetsResponseTopic()
+		topic.Topic = m.topic.Name
+		partition := kmsg.NewListOffsetsResponseTopicPartition()
+		if partition.Offset = 0; request.Topics[0].Partitions[0].Timestamp != -2 { // the log's start
+			partition.Offset = end.Load()
+		}
+		topic.Partitions = append(topic.Partitions, partition)
+		response.Topics = append(response.Topics, topic)
+		return response, nil, true
+	})
+	return end.Store
 }
 
 // A moment before the oldest record that Kafka still has is found in the files; a certificate whose first records are gone

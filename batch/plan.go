@@ -87,10 +87,11 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 				return nil, &schemas.Problem{Message: fmt.Sprintf("%s[%d]: Kafka dropped offsets [%d, %d) before a cycle had read them", in.Topic.Name, part, offset, start[part]),
 					Hint: "they are lost to this history; lengthen the topic's retention, and make the topic anew or put those records in again"}
 			}
-			if end[part] < offset {
-				return nil, &schemas.Problem{Message: fmt.Sprintf("%s[%d] ends at %d, below the frontier %d", in.Topic.Name, part, end[part], offset),
-					Hint: "the log lost records that were already committed; restore it, or make the topic anew"}
-			}
+		}
+	}
+	if p.Previous != nil {
+		if err := dataset.Shortened(in.Topic.Name, p.Previous.Frontier, end); err != nil {
+			return nil, err
 		}
 	}
 	if p.Versions, err = in.versions(ctx, p.Previous, p.TopicID); err != nil {

@@ -274,3 +274,35 @@ func TestBrokerGoesAndComesBack(t *testing.T) {
 		t.Errorf("no broker: %v", err)
 	}
 }
+
+// A log that lost lines of a run after they were acknowledged is named: they are not taken for being there.
+func TestARunWhoseLinesTheLogLost(t *testing.T) {
+	b := start(t)
+	const n = 1000
+	o := Options{Topic: flights(), Kafka: kafkalog.Config{Brokers: []string{b.Addr()}}, Files: []string{inputFile(t, n)}, ID: "job", Settle: 10 * time.Millisecond}
+	if _, err := Run(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	p, err := NewProducer(ProducerOptions{Kafka: o.Kafka})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	notes, err := p.find(t.Context(), notesTopic, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, _, err := p.lastNote(t.Context(), notes, "flights/job")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for part, m := range last.At { // as if the log had been longer
+		last.At[part] = mark{Offset: m.Offset + 1, Line: m.Line}
+	}
+	if _, err := p.write(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "the log has lost some") {
+		t.Errorf("%v", err)
+	}
+}

@@ -230,7 +230,10 @@ func (p *Producer) scan(ctx context.Context, o *Options, t *target, r *resumptio
 		}
 		from := schemas.Frontier{}
 		for part, m := range r.note.At {
-			from[part] = m.Offset
+			if from[part] = m.Offset; m.Offset > ends[part] {
+				return &schemas.Problem{Message: fmt.Sprintf("%s[%d] ends at %d, and lines of --id %s were acknowledged below %d: the log has lost some", t.name, part, ends[part], o.ID, m.Offset),
+					Hint: "restore the log; or give another id, which sends every line again"}
+			}
 		}
 		err = p.read(ctx, t.name, from, ends, func(rec *schemas.Record) {
 			m := r.note.At[rec.Partition]

@@ -43,6 +43,9 @@ func (q *question) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*
 	if p.manifest, err = s.known.Newest(ctx, s.store, p.root); err != nil {
 		return nil, fmt.Errorf("pin %s: %w", topic.Name, err)
 	}
+	if err := q.whole(ctx, p, asOf); err != nil {
+		return nil, err
+	}
 	if asOf != nil {
 		if p.to, err = q.asOf(ctx, p, start, end, asOf); err != nil {
 			return nil, err
@@ -79,6 +82,22 @@ func (q *question) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*
 		}
 	}
 	return p, nil
+}
+
+// whole refuses a log that has lost what cycles had committed. Offsets are answered for all the same: asOf sees to it that they
+// lie within what there is.
+func (q *question) whole(ctx context.Context, p *pinned, asOf *AsOf) error {
+	if p.manifest == nil || dataset.Shortened(p.topic.Name, p.manifest.Frontier, p.to) == nil {
+		return nil
+	}
+	if asOf != nil && asOf.Offsets[p.topic.Name] != nil {
+		return nil
+	}
+	_, now, err := q.server.log.Offsets(ctx, p.topic.Name) // a cycle may have committed since they were read
+	if err != nil {
+		return fmt.Errorf("pin %s: %w", p.topic.Name, err)
+	}
+	return dataset.Shortened(p.topic.Name, p.manifest.Frontier, now)
 }
 
 // halve finds where the batch layer ended.
@@ -142,8 +161,12 @@ func (q *question) asOf(ctx context.Context, p *pinned, start, end schemas.Front
 		out[part] = 0
 	}
 	for part, offset := range to {
-		if offset > end[part] || offset < 0 {
-			return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("as of: offset %d of %s[%d] lies beyond the log's end %d", offset, topic, part, end[part]),
+		bound := end[part]
+		if p.manifest != nil {
+			bound = max(bound, p.manifest.Frontier[part])
+		}
+		if offset > bound || offset < 0 {
+			return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("as of: offset %d of %s[%d] lies beyond the log's end %d", offset, topic, part, bound),
 				Hint: "give offsets within the log; `millrace status` shows them"}
 		}
 		out[part] = offset

@@ -58,6 +58,15 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 		return nil, fmt.Errorf("plan slices of %s: %w", in.Topic.Name, err)
 	}
 	if m != nil {
+		if dataset.Shortened(in.Topic.Name, m.Frontier, end) != nil { // or a cycle has committed since
+			_, now, err := in.Log.Offsets(ctx, in.Topic.Name)
+			if err == nil {
+				err = dataset.Shortened(in.Topic.Name, m.Frontier, now)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("plan slices of %s: %w", in.Topic.Name, err)
+			}
+		}
 		for p, covered := range m.Frontier {
 			at[p] = max(at[p], covered)
 		}

@@ -242,6 +242,15 @@ func readTopicStatus(ctx context.Context, log *kafkalog.Log, st store.Store, top
 	for _, r := range out.unread() {
 		out.Batch.Lag += r.Len()
 	}
+	if m != nil && dataset.Shortened(topic.Name, m.Frontier, out.End) != nil { // or a cycle has committed since the log was looked at
+		_, now, err := log.Offsets(ctx, topic.Name)
+		if err != nil {
+			return out, nil, err
+		}
+		if short := dataset.Shortened(topic.Name, m.Frontier, now); short != nil {
+			out.Notes = append(out.Notes, short.Error())
+		}
+	}
 	return out, m, nil
 }
 

@@ -110,6 +110,17 @@ func Versions(ctx context.Context, s store.Store, newest *manifest.Manifest, top
 	return out, nil
 }
 
+// Shortened is the Problem that a topic's log ends below what cycles have committed of it; nil: it does not.
+func Shortened(topic string, frontier, end schemas.Frontier) error {
+	for _, part := range frontier.Partitions() {
+		if end[part] < frontier[part] {
+			return &schemas.Problem{Message: fmt.Sprintf("%s[%d] ends at %d, below the frontier %d", topic, part, end[part], frontier[part]),
+				Hint: "the log lost records that were already committed; restore it, or make the topic anew. What is committed still answers --as-of offsets up to the frontier"}
+		}
+	}
+	return nil
+}
+
 // Read reads the manifest file of that name.
 func Read(ctx context.Context, s store.Store, root, name string) (*manifest.Manifest, error) {
 	data, err := s.Get(ctx, name)
