@@ -118,7 +118,7 @@ func (o *owner) keep(ctx context.Context, lost func(error)) {
 
 // taken reads the notes that have come.
 func (o *owner) taken(ctx context.Context) (bool, error) {
-	_, ends, err := o.log.Offsets(ctx, notesTopic)
+	ends, err := o.log.Ends(ctx, notesTopic)
 	if err != nil {
 		return false, err
 	}

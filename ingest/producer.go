@@ -122,7 +122,6 @@ func newClient(o ProducerOptions, maxBatch int64) (*kgo.Client, error) {
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.MaxBufferedRecords(1<<30),
 		kgo.UnknownTopicRetries(unknownTries),
-		kgo.RetryBackoffFn(func(try int) time.Duration { return min(time.Second, 25*time.Millisecond<<min(try, 6)) }),
 	)...)
 	if err != nil {
 		return nil, &schemas.Problem{Kind: schemas.Usage, Message: "the Kafka client cannot be set up", Err: err, Hint: "check brokers: in millrace.yaml"}

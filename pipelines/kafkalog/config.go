@@ -57,6 +57,9 @@ type SASL struct {
 	PasswordFile string `json:"password_file,omitempty"` // empty: PasswordVariable
 }
 
+// requestTries is how often a client tries a request again by itself, in under a second.
+const requestTries = 4
+
 // Options are the options of a franz-go client of the cluster: every client of it begins with them.
 // Errors: a Problem about a file or variable that is not there.
 func (c Config) Options() ([]kgo.Opt, error) {
@@ -68,6 +71,10 @@ func (c Config) Options() ([]kgo.Opt, error) {
 		kgo.ClientID("millrace"),
 		kgo.DialTimeout(patience / 2),
 		kgo.MetadataMinAge(100 * time.Millisecond),
+		// A connection that ends at its first request may be of a broker that restarts: only the same again and again is a refusal.
+		kgo.AlwaysRetryEOF(),
+		kgo.RequestRetries(requestTries),
+		kgo.RetryBackoffFn(func(try int) time.Duration { return min(time.Second, 25*time.Millisecond<<min(try, 6)) }),
 	}
 	t, err := c.TLS.config()
 	if err != nil {

@@ -182,9 +182,14 @@ func (l *Log) tooFew(ctx context.Context, doing string, cause error) error {
 // behind the first record of a transaction that has not ended does not count yet: the end is the last stable offset.
 func (l *Log) Offsets(ctx context.Context, topic string) (start, end schemas.Frontier, err error) {
 	if start, err = l.list(ctx, topic, l.admin.ListStartOffsets); err == nil {
-		end, err = l.list(ctx, topic, l.admin.ListCommittedOffsets)
+		end, err = l.Ends(ctx, topic)
 	}
 	return start, end, err
+}
+
+// Ends are the ends that Offsets gives.
+func (l *Log) Ends(ctx context.Context, topic string) (schemas.Frontier, error) {
+	return l.list(ctx, topic, l.admin.ListCommittedOffsets)
 }
 
 // OffsetsAt are the first offsets appended at t or later, the log's end where there is none; they may lie beyond the end that counts.
