@@ -47,6 +47,7 @@ type Producer struct {
 	mu    sync.Mutex
 	large *kgo.Client // for records that do not fit a usual batch
 	known map[string]*target
+	room  int64 // bytes that may wait for the broker before callers do
 
 	requests requests
 }
@@ -74,6 +75,9 @@ func (t *target) with(partitions int32) *target {
 const (
 	defaultTimeout = 30 * time.Second
 	batchBytes     = 1 << 20
+	// waitingBytes is what the broker has not acknowledged yet before Append waits: what a caller gives up is not taken back, so
+	// a broker that stalls would fill the memory.
+	waitingBytes = 64 << 20
 	// batchSlack is more than the framing, key and headers of a record that is alone in its batch.
 	batchSlack = 64 << 10
 )
@@ -98,7 +102,7 @@ func NewProducer(o ProducerOptions) (*Producer, error) {
 		cl.Close()
 		return nil, err
 	}
-	return &Producer{o: o, cl: cl, adm: kadm.NewClient(cl), log: log, known: map[string]*target{}}, nil
+	return &Producer{o: o, cl: cl, adm: kadm.NewClient(cl), log: log, known: map[string]*target{}, room: waitingBytes}, nil
 }
 
 func newClient(o ProducerOptions, maxBatch int64) (*kgo.Client, error) {
@@ -224,6 +228,9 @@ type sending struct {
 
 // send hands payloads to the producer, with headers if they are not nil.
 func (p *Producer) send(ctx context.Context, topic *schemas.Topic, t *target, payloads [][]byte, headers func(i int) []kgo.RecordHeader) (*sending, error) {
+	if err := p.awaitRoom(ctx); err != nil {
+		return nil, err
+	}
 	s := &sending{recs: make([]kgo.Record, len(payloads)), all: make(chan struct{})}
 	big := false
 	for i, v := range payloads {
@@ -262,6 +269,34 @@ func (p *Producer) send(ctx context.Context, topic *schemas.Topic, t *target, pa
 		close(s.all)
 	}()
 	return s, nil
+}
+
+// awaitRoom waits until less than the room waits for the broker.
+func (p *Producer) awaitRoom(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for p.waiting() >= p.room {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return ctx.Err()
+			}
+			return &schemas.Problem{Kind: schemas.Environment, Message: fmt.Sprintf("the broker at %s does not take the records that it has got: %d bytes wait for it", list(p.o.Kafka.Brokers), p.waiting()),
+				Err: ctx.Err(), Hint: "send them again in a moment; `millrace doctor` says what keeps it"}
+		}
+	}
+	return nil
+}
+
+func (p *Producer) waiting() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.cl.BufferedProduceBytes()
+	if p.large != nil {
+		n += p.large.BufferedProduceBytes()
+	}
+	return n
 }
 
 func maxRecord(t *schemas.Topic) int64 {

@@ -71,7 +71,7 @@ func (r Result) Failed() bool { return len(r.Refused) > 0 }
 //
 // Errors: with Strict and a bad line, a Problem of kind Failed, and Result.Refused names the first bad lines; if the
 // broker stays away for Timeout, a Problem of kind Environment that says how many lines are acknowledged; if ctx ends,
-// what is in flight is waited for and the error wraps context.Canceled. Result is filled as far as it is known.
+// what is in flight is waited for, three seconds at most, and the error wraps context.Canceled. Result is filled as far as it is known.
 func Run(ctx context.Context, o Options) (Result, error) {
 	began := time.Now()
 	if len(o.Files) == 0 {

@@ -67,6 +67,8 @@ func (s *send) run(ctx context.Context, in *input) error {
 		select {
 		case <-s.failed:
 			cancel()
+		case <-ctx.Done():
+			s.part(watching, cancel)
 		case <-watching.Done():
 		}
 	})
@@ -82,6 +84,21 @@ func (s *send) run(ctx context.Context, in *input) error {
 		return ctx.Err()
 	}
 	return err
+}
+
+// grace is how long an interrupted run waits for what the broker has not acknowledged.
+const grace = 3 * time.Second
+
+// part gives up, after a while, what the broker may never acknowledge.
+func (s *send) part(running context.Context, cancel func()) {
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-s.failed:
+	case <-timer.C:
+	case <-running.Done():
+	}
+	cancel()
 }
 
 // parcel hands a parcel's records to the producer.
@@ -219,7 +236,11 @@ func (s *send) failure(ctx context.Context, err error) error {
 		if s.o.ID != "" {
 			hint = "run the same command again to go on where it stopped"
 		}
-		return &schemas.Problem{Kind: schemas.Failed, Message: fmt.Sprintf("stopped; %d lines are acknowledged", acked), Err: ctx.Err(), Hint: hint}
+		message := fmt.Sprintf("stopped; %d lines are acknowledged", acked)
+		if open := s.inflight.Load(); open > 0 {
+			message += fmt.Sprintf(", and %d more were on their way to a broker that does not answer", open)
+		}
+		return &schemas.Problem{Kind: schemas.Failed, Message: message, Err: ctx.Err(), Hint: hint}
 	}
 	return fmt.Errorf("ingest %s: %w (%d lines are acknowledged)", s.t.name, err, acked)
 }

@@ -47,6 +47,7 @@ func TestWhatAFetchMayHold(t *testing.T) {
 	two := append(batch(0, 5, nil), batch(5, 5, nil)...)
 	control := append(batch(0, 2, func(b *kmsg.RecordBatch) { b.Attributes = controlBit }), batch(2, 2, nil)...)
 	stamped := batch(0, 2, func(b *kmsg.RecordBatch) { b.Attributes = appendTimeBit })
+	hollow := append(batch(0, 0, func(b *kmsg.RecordBatch) { b.LastOffsetDelta = 4 }), batch(5, 2, nil)...)
 	for name, c := range map[string]struct {
 		bytes     []byte
 		from, to  int64
@@ -59,6 +60,8 @@ func TestWhatAFetchMayHold(t *testing.T) {
 		"cut off":            {two[:len(two)-1], 0, 10, 0, 5, 5, 100},
 		"control records":    {control, 0, 10, 2, 2, 4, 100},
 		"the broker's time":  {stamped, 0, 10, 0, 2, 2, 200},
+		"an empty batch":     {hollow, 0, 10, 5, 2, 7, 100},
+		"only empty ones":    {hollow[:61], 0, 10, 0, 0, 5, 0},
 		"nothing new":        {two, 10, 12, 0, 0, 10, 0},
 		"only a batch' head": {two[:70], 0, 10, 0, 0, 0, 0},
 	} {
