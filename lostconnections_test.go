@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -36,6 +37,7 @@ type wire struct {
 	seen  map[kmsg.Key]int
 	held  chan struct{} // requests wait until it is closed; nil: they do not
 	stuck int           // that have waited since
+	slow  time.Duration // before each answer
 }
 
 func (w *wire) listen(network, address string) (net.Listener, error) {
@@ -148,6 +150,7 @@ func (c *wireConn) Read(p []byte) (int, error) {
 }
 
 func (c *wireConn) Write(p []byte) (int, error) {
+	time.Sleep(c.wire.slow)
 	id := bytesof.BigEndian.Uint32(p[4:])
 	c.mu.Lock()
 	key := c.asked[id]
@@ -278,6 +281,29 @@ func TestConnectionsLostInEveryRequest(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A broker that takes longer for each answer than a run of ingest may go without asking is slow, and no more.
+func TestABrokerThatIsSlow(t *testing.T) {
+	topic, problems := schemas.ParseTopic("t", "t.yaml", []byte("partitions: 1\nfields: {k: VARCHAR, n: BIGINT, ts: TIMESTAMP}"))
+	if len(problems) > 0 {
+		t.Fatal(problems[0])
+	}
+	fail := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := &wire{seen: map[kmsg.Key]int{}, slow: 120 * time.Millisecond}
+	m := &trade{mill: newMill(fail, t.Cleanup, t.TempDir(), 1, topic, "", kfake.ListenFn(w.listen))}
+	fail(m.open(map[string]string{"sums": "SELECT k, count(*) AS c, sum(n) AS s FROM t GROUP BY k"}, 0))
+	file := filepath.Join(t.TempDir(), "few.ndjson")
+	fail(os.WriteFile(file, []byte(strings.Repeat(`{"k":"a","n":1,"ts":"2020-01-01"}`+"\n", 20)), 0o600))
+	r, err := ingest.Run(t.Context(), ingest.Options{Topic: topic, Kafka: kafkalog.Config{Brokers: m.brokers}, Files: []string{file}, ID: "few", Settle: 200 * time.Millisecond})
+	fail(err)
+	m.sent = r.Records
+	fail(m.check(t.Context(), nil))
 }
 
 // While the broker answers nothing, whoever is interrupted ends; whoever waits goes on when the broker does.

@@ -24,7 +24,7 @@
 // of partitions it belongs to a partition whose mark is not before the line.
 //
 // Whoever takes an id up writes a note before it reads the topic, which ends the run that had it: a run asks again and again
-// whether such a note has come, and writes to its connections only while it has asked less than half of Options.Settle ago. So
+// whether such a note has come, and writes to its connections only while the last answer is less than half of Options.Settle old. So
 // one that was stopped and wakes, or waited for its input, sends nothing more and says that another run has gone on.
 //
 // One limit: a batch that a killed or stopped process had handed to the network may reach the broker after the next run has read

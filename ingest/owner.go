@@ -31,7 +31,7 @@ type owner struct {
 
 	mu    sync.Mutex
 	armed bool
-	known time.Time     // when it was asked whether another run has the ID, and none had
+	known time.Time     // when the answer came that no other run has the ID
 	news  chan struct{} // closed when known moves
 }
 
@@ -93,17 +93,16 @@ func (o *owner) keep(ctx context.Context, lost func(error)) {
 	tick := time.NewTicker(o.holds / 4)
 	defer tick.Stop()
 	for {
-		began := time.Now()
-		taken, err := o.taken(ctx)
+		taken, awake, err := o.ask(ctx)
 		switch {
 		case taken:
 			lost(&schemas.Problem{Message: fmt.Sprintf("%s: another run of this --id has gone on with it, and this one sends nothing more", o.topic),
 				Hint: "leave it to the other run, or run the same command again when that has ended"})
 			o.end()
 			return
-		case err == nil:
+		case err == nil && awake:
 			o.mu.Lock()
-			o.known = began
+			o.known = time.Now()
 			close(o.news)
 			o.news = make(chan struct{})
 			o.mu.Unlock()
@@ -112,6 +111,30 @@ func (o *owner) keep(ctx context.Context, lost func(error)) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+	}
+}
+
+// ask is taken, and whether this process was awake all the while: an answer that waited for it is too old. One that the broker
+// was slow with is not: whoever takes the ID up waits for the same broker several times.
+func (o *owner) ask(ctx context.Context) (taken, awake bool, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		taken, err = o.taken(ctx)
+	}()
+	beat := time.NewTicker(o.holds / 8)
+	defer beat.Stop()
+	awake = true
+	for last := time.Now(); ; last = time.Now() {
+		over := false
+		select {
+		case <-done:
+			over = true
+		case <-beat.C:
+		}
+		if awake = awake && age(last) < o.holds/2; over {
+			return taken, awake, err
 		}
 	}
 }
