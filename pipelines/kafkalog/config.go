@@ -71,7 +71,7 @@ func (c Config) Options() ([]kgo.Opt, error) {
 		kgo.ClientID("millrace"),
 		kgo.DialTimeout(patience / 2),
 		kgo.MetadataMinAge(100 * time.Millisecond),
-		// A connection that ends at its first request may be of a broker that restarts: only the same again and again is a refusal.
+		// A connection that ends at its first request may be of a broker that restarts.
 		kgo.AlwaysRetryEOF(),
 		kgo.RequestRetries(requestTries),
 		kgo.RetryBackoffFn(func(try int) time.Duration { return min(time.Second, 25*time.Millisecond<<min(try, 6)) }),

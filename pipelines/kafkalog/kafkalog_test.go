@@ -11,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace/millrace/pipelines/kafkalog"
 	"github.com/millrace/millrace/schemas"
@@ -140,30 +139,6 @@ func TestALargeRecordComesThrough(t *testing.T) {
 	got := read(t, log, schemas.Range{From: 0, To: 3}, kafkalog.ReadOptions{MaxBytes: 100 << 10})
 	if len(got) != 3 || got[0] != "small" || got[1] != string(large) || got[2] != "after" {
 		t.Errorf("%d records", len(got))
-	}
-}
-
-// Connections that are lost again and again are an error, and never the end of a range: what is behind them would be passed over.
-func TestALostConnectionIsNoEnd(t *testing.T) {
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "flights"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer broker.Close()
-	log, err := kafkalog.Open(kafkalog.Config{Brokers: broker.ListenAddrs()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	broker.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
-		broker.KeepControl()
-		return nil, errors.New("gone"), true
-	})
-	reader := log.Read("flights", schemas.Range{From: 0, To: 9}, kafkalog.ReadOptions{})
-	defer reader.Close()
-	_, err = reader.Next(t.Context())
-	if err == nil || errors.Is(err, io.EOF) || schemas.KindOf(err) != schemas.Environment {
-		t.Errorf("%v; the end %t", err, errors.Is(err, io.EOF))
 	}
 }
 

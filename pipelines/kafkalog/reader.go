@@ -133,7 +133,7 @@ func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case errors.Is(err, kerr.OffsetOutOfRange):
-			return nil, severed{r.lost(ctx, err)}
+			return nil, r.lost(ctx, err)
 		case errors.Is(err, errAnother):
 			return nil, &schemas.Problem{Message: fmt.Sprintf("read %s[%d]@%d", r.topic, r.at.Partition, r.at.From), Err: err, Hint: "run it again over the new topic"}
 		}
@@ -142,7 +142,7 @@ func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
 			r.since = time.Now()
 		}
 		if r.spent(ctx, err) {
-			return nil, fmt.Errorf("read %s[%d]@%d: %w", r.topic, r.at.Partition, r.at.From, severed{r.log.unreachable(ctx, err)})
+			return nil, fmt.Errorf("read %s[%d]@%d: %w", r.topic, r.at.Partition, r.at.From, r.log.unreachable(ctx, err))
 		}
 		select {
 		case <-ctx.Done():
@@ -151,20 +151,11 @@ func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
 	}
 }
 
-// severed is an error that is not io.EOF, which a lost connection ends in too: that is a range's end, and nothing else.
-type severed struct{ error }
-
-// Is hides io.EOF.
-func (s severed) Is(target error) bool { return target != io.EOF && errors.Is(s.error, target) }
-
-// As gives what the error holds.
-func (s severed) As(target any) bool { return errors.As(s.error, target) }
-
 // spent says whether there is no use in another try: a broker that is gone or has moved is waited for longer as long as
 // others answer.
 func (r *Reader) spent(ctx context.Context, err error) bool {
 	past := time.Since(r.since)
-	return r.log.config.Refused(err) != nil && r.fails > requestTries || past > handover || past > patience && (!r.log.passes(err) || r.log.dead(ctx, err))
+	return r.log.config.Refused(err) != nil || past > handover || past > patience && (!r.log.passes(err) || r.log.dead(ctx, err))
 }
 
 // lost tells offsets that were dropped from offsets that are not there yet.
