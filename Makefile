@@ -4,7 +4,7 @@ GOFLAGS := -tags=$(TAGS) -trimpath
 PACKAGES := ./... ./testdata
 export GOFLAGS
 
-.PHONY: build test torture test-engines demo cluster bench bench-engines lint lint-deploy clean
+.PHONY: build test torture fuzz test-engines demo cluster bench bench-engines lint lint-deploy clean
 
 build: ## bin/millrace
 	go build -o bin/millrace ./cmd/millrace
@@ -17,6 +17,14 @@ test: ## everything that must hold before a change goes in
 
 torture: ## the law under 1,000 random schedules of everything: deaths, zombies, bad weather among it; SEED=N repeats one
 	go test -timeout 90m -count=1 -v -run '^TestTheLaw$$' . -rapid.checks=500 -rapid.seed=$(or $(SEED),0)
+
+FUZZTIME ?= 1m
+fuzz: ## every decoder against random input, FUZZTIME each; what fails is kept beside the test, as a seed
+	@mkdir -p bin; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' . | sort); do \
+	  for name in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$file); do \
+	    go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$(dirname $$file) >bin/fuzz.log 2>&1 || { cat bin/fuzz.log; exit 1; }; \
+	    echo "$$name: $$(tail -n 1 bin/fuzz.log)"; \
+	  done; done
 
 demo: build ## the main job from end to end on 60,000 flights
 	go run ./testdata/halves bin/demo

@@ -180,6 +180,36 @@ func TestAHoleIsNamed(t *testing.T) {
 	fail(m.check(t.Context(), &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": {0: 5}}}))
 }
 
+// A manifest is a moment: what cycles had read when it was committed, whatever came since, in either half too.
+func TestAsOfAManifest(t *testing.T) {
+	m, fail := openLaw(t, 2, lawViews["sums"])
+	for cycle := range 3 {
+		for i := range 10 {
+			fail(m.send(t.Context(), &kgo.Record{Partition: int32(i % 2), Value: []byte(`{"k":"a","n":1,"ts":"2020-01-01"}`)}))
+		}
+		if cycle < 2 {
+			_, err := m.cycle.Cycle(t.Context())
+			fail(err)
+		}
+	}
+	for moment, want := range map[string]string{`{"t":{"manifest":1}}`: "10 10 0", `{"t":{"manifest":2}}`: "20 20 0", `{"t":{"manifest":3}}`: "as of: topic t has no manifest 3, the newest is 2",
+		`{"t":{"manifest":0}}`: "as of: topic t has no manifest 0, the newest is 2", `{"other":{"manifest":1}}`: "30 20 10", `{"t":{"manifest":"1"}}`: "not a moment"} {
+		got := ""
+		asOf, err := serving.ParseAsOf([]byte(moment))
+		if err == nil {
+			var answer []string
+			answer, err = rows(t.Context(), m.server, serving.Request{SQL: "SELECT (SELECT sum(c) FROM sums), coalesce((SELECT sum(c) FROM batch.sums), 0), coalesce((SELECT sum(c) FROM speed.sums), 0)", AsOf: asOf})
+			got = strings.NewReplacer("[", "", "]", "", ",", " ").Replace(strings.Join(answer, ""))
+		}
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", moment, got, want)
+		}
+	}
+}
+
 // A log that lost its newest records, as after the election of a leader that lacked them, is named by whoever had read them:
 // cycles, the speed layer and questions. What is committed of them is answered all the same.
 func TestALogThatWasCut(t *testing.T) {

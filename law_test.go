@@ -125,7 +125,7 @@ func TestTheLaw(t *testing.T) {
 	if all.folded == 0 || all.found == 0 || all.used.Batch.Records == 0 || all.used.Speed.Slices == 0 || all.used.Raw.Records == 0 {
 		t.Error("a layer took no part")
 	}
-	for _, kind := range []string{"deaths", "pauses", "answers beside", "answers again", "failures in bad weather"} {
+	for _, kind := range []string{"deaths", "pauses", "answers beside", "answers again", "answers as of manifests", "failures in bad weather"} {
 		if all.took[kind] == 0 {
 			t.Errorf("there were no %s", kind)
 		}
@@ -224,6 +224,11 @@ func (l *law) run() {
 		cut[p] = rapid.Int64Range(0, to).Draw(l.T, "cut")
 	}
 	l.must(l.mill.check(l.ctx, &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": cut}}))
+	if r, err := l.mill.cycle.Plan(l.ctx); err == nil && r.Previous != nil {
+		at := rapid.Int64Range(1, r.Previous.Sequence).Draw(l.T, "manifest")
+		l.must(l.mill.check(l.ctx, &serving.AsOf{Offsets: map[string]schemas.Frontier{}, Manifests: map[string]int64{"t": at}}))
+		l.took["answers as of manifests"]++
+	}
 	for _, old := range l.before {
 		l.must(l.mill.check(l.ctx, &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": old}}))
 		if got, err := l.mill.count(l.ctx, &serving.AsOf{Offsets: map[string]schemas.Frontier{"t": old}}); err != nil || got != l.counted[len(old)] {

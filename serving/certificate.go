@@ -57,10 +57,11 @@ type SliceCounts struct {
 	Slices int `json:"slices"`
 }
 
-// AsOf is a moment to answer for: either a time, records appended before it, or offsets for some topics.
+// AsOf is a moment to answer for: either a time, records appended before it, or offsets for some topics and manifests for others.
 type AsOf struct {
-	Time    time.Time
-	Offsets map[string]schemas.Frontier
+	Time      time.Time
+	Offsets   map[string]schemas.Frontier // not nil unless it is a time
+	Manifests map[string]int64            // topic -> the manifest whose frontier it is
 
 	// From a certificate: what its answer covered, and what it was made with. What is not named is as it is now.
 	Topics     map[string]Coverage
@@ -69,7 +70,7 @@ type AsOf struct {
 	AsItWas    map[string]map[string][]VersionFrom
 }
 
-// ParseAsOf reads a time (RFC 3339, or a date with or without a time of day in UTC), offsets as JSON, or a certificate.
+// ParseAsOf reads a time (RFC 3339, or a date with or without a time of day in UTC), offsets or manifests as JSON, or a certificate.
 func ParseAsOf(s []byte) (*AsOf, error) {
 	s = bytes.TrimSpace(s)
 	if len(s) == 0 {
@@ -99,14 +100,27 @@ func parseOffsets(s []byte) (*AsOf, error) {
 		}
 		return a, nil
 	}
-	var offsets map[string]schemas.Frontier
-	if err := json.Unmarshal(s, &offsets); err != nil {
+	var topics map[string]json.RawMessage
+	if err := json.Unmarshal(s, &topics); err != nil {
 		return nil, asOfProblem(string(s), err)
 	}
-	return &AsOf{Offsets: offsets}, nil
+	a := &AsOf{Offsets: map[string]schemas.Frontier{}, Manifests: map[string]int64{}}
+	for name, moment := range topics {
+		var at struct{ Manifest *int64 }
+		if json.Unmarshal(moment, &at) == nil && at.Manifest != nil {
+			a.Manifests[name] = *at.Manifest
+			continue
+		}
+		var offsets schemas.Frontier
+		if err := json.Unmarshal(moment, &offsets); err != nil {
+			return nil, asOfProblem(string(s), err)
+		}
+		a.Offsets[name] = offsets
+	}
+	return a, nil
 }
 
 func asOfProblem(text string, cause error) error {
 	return &schemas.Problem{Kind: schemas.Usage, Message: "as of " + text + ": not a moment", Err: cause,
-		Hint: `give a time like 2026-01-31T12:00:00Z, offsets like {"flights":{"0":1200}}, or a certificate`}
+		Hint: `give a time like 2026-01-31T12:00:00Z, offsets like {"flights":{"0":1200}}, a manifest like {"flights":{"manifest":12}}, or a certificate`}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -42,6 +43,9 @@ func (q *question) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*
 	p := &pinned{topic: topic, id: info.ID, root: manifest.Root(topic.Name, info.ID, topic.Hash()), from: start, to: end}
 	if p.manifest, err = s.known.Newest(ctx, s.store, p.root); err != nil {
 		return nil, fmt.Errorf("pin %s: %w", topic.Name, err)
+	}
+	if asOf, err = q.asOfManifest(ctx, p, asOf); err != nil {
+		return nil, err
 	}
 	if err := q.whole(ctx, p, asOf); err != nil {
 		return nil, err
@@ -126,6 +130,36 @@ func (q *question) halve(ctx context.Context, p *pinned, asOf *AsOf) error {
 		p.half[part] = max(p.from[part], min(offset, p.to[part]))
 	}
 	return nil
+}
+
+// asOfManifest is a moment with a topic's manifest in it replaced by the offsets of its frontier.
+func (q *question) asOfManifest(ctx context.Context, p *pinned, asOf *AsOf) (*AsOf, error) {
+	if asOf == nil {
+		return nil, nil
+	}
+	number, named := asOf.Manifests[p.topic.Name]
+	if !named {
+		return asOf, nil
+	}
+	newest := int64(0)
+	if p.manifest != nil {
+		newest = p.manifest.Sequence
+	}
+	if number < 1 || number > newest {
+		return nil, &schemas.Problem{Kind: schemas.Usage, Message: fmt.Sprintf("as of: topic %s has no manifest %d, the newest is %d", p.topic.Name, number, newest),
+			Hint: "`millrace status` shows the newest; cycles of a declaration that has changed since are not among them"}
+	}
+	m, err := dataset.Read(ctx, q.server.store, p.root, p.root+manifest.Name(number))
+	if err != nil {
+		return nil, fmt.Errorf("as of manifest %d of %s: %w", number, p.topic.Name, err)
+	}
+	out := *asOf
+	out.Offsets, out.Topics = maps.Clone(asOf.Offsets), maps.Clone(asOf.Topics)
+	if out.Topics == nil {
+		out.Topics = map[string]Coverage{}
+	}
+	out.Offsets[p.topic.Name], out.Topics[p.topic.Name] = m.Frontier, Coverage{Manifest: number}
+	return &out, nil
 }
 
 // asOf is the frontier of a moment.

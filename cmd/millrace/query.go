@@ -44,7 +44,7 @@ It reads nothing else and changes nothing.`,
 	f := cmd.Flags()
 	f.StringVarP(&o.format, "format", "f", "", strings.Join(queryFormats, ", ")+"; by the output file's name, or a table")
 	f.StringVarP(&o.output, "output", "o", "", "write the answer to this file, whole or not at all")
-	f.StringVar(&o.asOf, "as-of", "", "a time, offsets as JSON, a certificate, or @FILE of one")
+	f.StringVar(&o.asOf, "as-of", "", "a time, offsets or manifests as JSON, a certificate, or @FILE of one")
 	f.StringVar(&o.certificate, "certificate", "", "write the answer's certificate to this file")
 	f.BoolVar(&o.explain, "explain", false, "say where the answer would come from and how, instead of giving it")
 	f.StringVar(&o.null, "null", "", "what stands for NULL in CSV")

@@ -48,7 +48,7 @@ numbers that differ by a billionth are taken for the same.`,
 	f.StringVar(&o.view, "view", "", "the view whose place it would take; default: by the file's name")
 	f.StringSliceVar(&o.keys, "key", nil, "columns to match rows by")
 	f.IntVar(&o.limit, "limit", 10, "how many rows of each kind to show")
-	f.StringVar(&o.asOf, "as-of", "", "a time, offsets as JSON, a certificate, or @FILE of one")
+	f.StringVar(&o.asOf, "as-of", "", "a time, offsets or manifests as JSON, a certificate, or @FILE of one")
 	_ = cmd.RegisterFlagCompletionFunc("view", a.complete(viewNames, 0, false))
 	return cmd
 }
