@@ -3,6 +3,7 @@ package batch
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
+	"github.com/millrace/millrace/pipelines/dataset"
 	"github.com/millrace/millrace/pipelines/kernel"
 	"github.com/millrace/millrace/pipelines/versions"
 	"github.com/millrace/millrace/pipelines/views"
@@ -89,7 +91,7 @@ func runs(partials []manifest.Partial, n int) (out [][]manifest.Partial) {
 // of them. Like Build it is a function of what it reads, in memory that is bounded as there.
 //
 // Errors: as of Build. That the view's SQL fails on the rows, a sum that overflows for example, is none: the partial says
-// so in Failed, and its parts go on to stand for it.
+// so in Failed, and its parts go on to stand for it. errNotWhole: a part's file has another checksum, which the fold's would hide.
 func (in *Input) Fold(ctx context.Context, root string, f Fold) (manifest.Partial, error) {
 	s, err := newScratch(in.Scratch)
 	if err != nil {
@@ -114,12 +116,26 @@ func (in *Input) Fold(ctx context.Context, root string, f Fold) (manifest.Partia
 	return p, nil
 }
 
+// errNotWhole: a part is not as it was written.
+var errNotWhole = errors.New("it is not as it was written")
+
+// notWhole tells that from what the store says of itself.
+func notWhole(path string, err error) error {
+	if away := (*schemas.Problem)(nil); errors.As(err, &away) {
+		return err
+	}
+	return fmt.Errorf("%s: %w: %w", path, errNotWhole, err)
+}
+
 // fold writes the folded rows to a file in scratch and returns its path, empty if the parts have no row.
 func (in *Input) fold(ctx context.Context, s *scratch, root string, f Fold) (local string, err error) {
 	var files []string
 	for _, part := range f.Parts {
 		if part.Path == "" {
 			continue
+		}
+		if err := dataset.Whole(ctx, in.Store, root+part.Path, part.Bytes, part.CRC32C); err != nil {
+			return "", notWhole(part.Path, err)
 		}
 		path, err := in.Store.Local(ctx, root+part.Path)
 		if err != nil {

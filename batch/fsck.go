@@ -83,6 +83,11 @@ func (in *Input) inspect(ctx context.Context) (*inspection, error) {
 				i.beyond = append(i.beyond, fmt.Sprintf("%s[%d]: the log ends at %d, below the frontier %d", in.Topic.Name, p, i.end[p], to))
 			}
 		}
+		for n := int64(1); n < m.Sequence; n++ { // a moment of the past may ask for any
+			if _, err := dataset.Read(ctx, in.Store, i.root, i.root+manifest.Name(n)); err != nil {
+				i.beyond = append(i.beyond, fmt.Sprintf("%s%s: %v", i.root, manifest.Name(n), err))
+			}
+		}
 		i.Damage = append(i.Damage, i.beyond...)
 		for _, f := range append(append([]manifest.File(nil), m.Files...), m.Rejects...) {
 			r := f.Range()

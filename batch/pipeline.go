@@ -165,6 +165,10 @@ func (fn *buildFn) ProcessElement(ctx context.Context, text []byte, emit func([]
 	case t.Fold != nil:
 		var folded manifest.Partial
 		folded, err = fn.in.Fold(ctx, fn.plan.Root, *t.Fold)
+		if errors.Is(err, errNotWhole) { // it is for fsck; the cycle goes on without the fold
+			err = nil
+			break
+		}
 		r.Partials, r.Parts = []manifest.Partial{folded}, t.Fold.Parts
 	default:
 		r.Partials, err = fn.in.fill(ctx, fn.plan.Root, *t.Missing)

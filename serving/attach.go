@@ -30,9 +30,10 @@ type question struct {
 	refs    map[string]bool
 	direct  map[string]bool // of refs those that the question itself reads
 	layers  map[string]Layers
-	sources []Source // what has been attached, in order
-	files   []string // Parquet files the session may read
-	scratch string   // a folder of its own
+	sources []Source          // what has been attached, in order
+	files   []string          // Parquet files the session may read
+	proven  map[string]stored // those that the question has looked at, by name
+	scratch string            // a folder of its own
 	closers []func()
 }
 
@@ -62,11 +63,17 @@ func (q *question) attachRows(ctx context.Context, name, topic string, columns [
 	source := fmt.Sprintf("SELECT * FROM %s", schemas.QuoteIdent(k.RowsTable()))
 	for _, r := range c.history {
 		for _, f := range p.filesIn(r) {
-			path, err := q.local(ctx, p, f.Path)
+			there, err := q.stored(ctx, p, f.Path, f.Bytes, f.CRC32C)
 			if err != nil {
 				return "", err
 			}
-			source += fmt.Sprintf(" UNION ALL SELECT %s FROM read_parquet(%s)", kernel.Casts(p.topic, columns), list([]string{path}))
+			if there.wrong != nil {
+				if err := q.readLog(ctx, k, p, f, r, k.Want(), accepted); err != nil {
+					return "", err
+				}
+				continue
+			}
+			source += fmt.Sprintf(" UNION ALL SELECT %s FROM read_parquet(%s)", kernel.Casts(p.topic, columns), list([]string{there.path}))
 			if f.From < r.From || f.To > r.To {
 				source += fmt.Sprintf(" WHERE _offset >= %d AND _offset < %d", r.From, r.To)
 			}
@@ -91,7 +98,7 @@ func (q *question) attachRejects(ctx context.Context, topic string) (string, err
 	q.closers = append(q.closers, k.Close)
 	c := p.coverRows()
 	insert := fmt.Sprintf(`INSERT INTO %s VALUES (?, ?, make_timestamptz(?::BIGINT * 1000), ?, list_transform(from_json(?, '[{"key":"VARCHAR","value":"VARCHAR"}]'), lambda h: {key: h.key, value: unhex(h.value)}), ?, ?, ?)`, schemas.QuoteIdent(name+".log"))
-	raw, err := q.readRaw(ctx, k, p, c.raw, kafkalog.Everything, func(r *schemas.Reject) error {
+	keep := func(r *schemas.Reject) error {
 		headers, err := headersJSON(r.Headers)
 		if err != nil {
 			return err
@@ -101,7 +108,8 @@ func (q *question) attachRejects(ctx context.Context, topic string) (string, err
 			field = r.Field
 		}
 		return q.session.Exec(ctx, insert, r.Partition, r.Offset, r.Timestamp, blob(r.Key), headers, blob(r.Value), field, r.Reason)
-	})
+	}
+	raw, err := q.readRaw(ctx, k, p, c.raw, kafkalog.Everything, keep)
 	if err != nil {
 		return "", err
 	}
@@ -112,11 +120,18 @@ func (q *question) attachRejects(ctx context.Context, topic string) (string, err
 			if f.Path == "" || f.From >= p.below[f.Partition] {
 				continue
 			}
-			path, err := q.local(ctx, p, f.Path)
+			there, err := q.stored(ctx, p, f.Path, f.Bytes, f.CRC32C)
 			if err != nil {
 				return "", err
 			}
-			source += fmt.Sprintf(" UNION ALL SELECT _partition, _offset, _timestamp, _key, _headers, value, field, reason FROM read_parquet(%s) WHERE _offset < %d", list([]string{path}), p.below[f.Partition])
+			if there.wrong != nil {
+				below := schemas.Range{Partition: f.Partition, To: p.below[f.Partition]}
+				if err := q.readLog(ctx, k, p, f, below, kafkalog.Everything, keep); err != nil {
+					return "", err
+				}
+				continue
+			}
+			source += fmt.Sprintf(" UNION ALL SELECT _partition, _offset, _timestamp, _key, _headers, value, field, reason FROM read_parquet(%s) WHERE _offset < %d", list([]string{there.path}), p.below[f.Partition])
 		}
 	}
 	all := name + ".all"
@@ -125,11 +140,15 @@ func (q *question) attachRejects(ctx context.Context, topic string) (string, err
 
 func (q *question) addHistory(ctx context.Context, k *kernel.Kernel, p *pinned, r schemas.Range) error {
 	for _, f := range p.filesIn(r) {
-		path, err := q.local(ctx, p, f.Path)
-		if err != nil {
-			return err
+		there, err := q.stored(ctx, p, f.Path, f.Bytes, f.CRC32C)
+		switch {
+		case err != nil:
+		case there.wrong != nil:
+			err = q.readLog(ctx, k, p, f, r, k.Want(), accepted)
+		default:
+			err = k.AddParquet(ctx, there.path, r)
 		}
-		if err := k.AddParquet(ctx, path, r); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -137,8 +156,11 @@ func (q *question) addHistory(ctx context.Context, k *kernel.Kernel, p *pinned, 
 }
 
 func (q *question) addRaw(ctx context.Context, k *kernel.Kernel, p *pinned, ranges []schemas.Range) (Counts, error) {
-	return q.readRaw(ctx, k, p, ranges, k.Want(), func(*schemas.Reject) error { return nil })
+	return q.readRaw(ctx, k, p, ranges, k.Want(), accepted)
 }
+
+// accepted is for one who reads accepted records alone.
+func accepted(*schemas.Reject) error { return nil }
 
 // readRaw runs the log's records in the ranges through the kernel.
 func (q *question) readRaw(ctx context.Context, k *kernel.Kernel, p *pinned, ranges []schemas.Range, want kafkalog.Want, reject func(*schemas.Reject) error) (n Counts, err error) {
@@ -200,7 +222,7 @@ func (q *question) countBatch(ctx context.Context, p *pinned) (n Counts, err err
 			*sum += whole
 			return nil
 		}
-		path, err := q.local(ctx, p, f.Path)
+		path, err := q.local(ctx, p, f.Path, f.Bytes, f.CRC32C)
 		if err != nil {
 			return err
 		}
@@ -232,15 +254,6 @@ func (p *pinned) filesIn(r schemas.Range) []manifest.File {
 		}
 	}
 	return out
-}
-
-func (q *question) local(ctx context.Context, p *pinned, name string) (string, error) {
-	path, err := q.server.store.Local(ctx, p.root+name)
-	if err != nil {
-		return "", &schemas.Problem{Message: "read " + p.root + name, Err: err, Hint: "run `millrace fsck` to see what is damaged"}
-	}
-	q.files = append(q.files, path)
-	return path, nil
 }
 
 func (q *question) references(names []string) ([]*views.Reference, error) {

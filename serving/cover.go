@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/millrace/millrace/pipelines/frontier"
 	"github.com/millrace/millrace/pipelines/slicelog"
@@ -31,17 +32,37 @@ func (q *question) coverView(ctx context.Context, p *pinned, v *views.View) (c *
 			return nil, err
 		}
 		for _, r := range p.from.Ranges(p.below) {
-			use, gaps := frontier.Cover(r, rangesOf(have, manifest.Partial.Range))
-			for _, i := range use {
-				c.partials = append(c.partials, have[i])
+			use, gaps, err := q.coverRange(ctx, p, r, have)
+			if err != nil {
+				return nil, err
 			}
-			c.history = append(c.history, gaps...)
+			c.partials, c.history = append(c.partials, use...), append(c.history, gaps...)
 		}
 	}
 	if len(p.above()) > 0 {
 		c.slices, c.raw, err = q.server.slices.choose(ctx, p, v)
 	}
 	return c, err
+}
+
+// coverRange chooses among partials those that tile a range, and says what is left of it. One that is not as it was written is as
+// good as missing, and the others are chosen anew.
+func (q *question) coverRange(ctx context.Context, p *pinned, r schemas.Range, have []manifest.Partial) (use []manifest.Partial, gaps []schemas.Range, err error) {
+	chosen, gaps := frontier.Cover(r, rangesOf(have, manifest.Partial.Range))
+	for _, i := range chosen {
+		part := have[i]
+		if part.Rows > 0 {
+			there, err := q.stored(ctx, p, part.Path, part.Bytes, part.CRC32C)
+			if err != nil {
+				return nil, nil, err
+			}
+			if there.wrong != nil {
+				return q.coverRange(ctx, p, r, slices.Delete(slices.Clone(have), i, i+1))
+			}
+		}
+		use = append(use, part)
+	}
+	return use, gaps, nil
 }
 
 // partials lists a view's partials that may be of use below p.below: those that the manifest names, and in the place of a
@@ -71,12 +92,12 @@ func (q *question) partials(ctx context.Context, p *pinned, v *views.View) ([]ma
 
 // partsOf reads from a folded partial's file what it was folded of, and leaves out what is not there any more.
 func (q *question) partsOf(ctx context.Context, p *pinned, folded manifest.Partial) (parts []manifest.Partial, err error) {
-	path, err := q.local(ctx, p, folded.Path)
-	if err != nil {
+	there, err := q.stored(ctx, p, folded.Path, folded.Bytes, folded.CRC32C)
+	if err != nil || there.wrong != nil { // the records stand in
 		return nil, err
 	}
 	text := ""
-	if err := q.scan(ctx, fmt.Sprintf("SELECT decode(value) FROM parquet_kv_metadata(%s) WHERE decode(key) = %s", schemas.QuoteText(path), schemas.QuoteText(manifest.PartsKey)),
+	if err := q.scan(ctx, fmt.Sprintf("SELECT decode(value) FROM parquet_kv_metadata(%s) WHERE decode(key) = %s", schemas.QuoteText(there.path), schemas.QuoteText(manifest.PartsKey)),
 		func(r *sql.Rows) error { return r.Scan(&text) }); err != nil {
 		return nil, q.damaged(err)
 	}

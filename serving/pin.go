@@ -216,7 +216,7 @@ func (q *question) appendedAt(ctx context.Context, p *pinned, part int32, bound 
 		if f.Partition != part || f.From >= at || f.Path == "" || f.MaxAppend != 0 && f.MaxAppend < ms {
 			continue
 		}
-		path, err := q.local(ctx, p, f.Path)
+		path, err := q.local(ctx, p, f.Path, f.Bytes, f.CRC32C)
 		if err != nil {
 			return 0, err
 		}

@@ -44,6 +44,7 @@ type Server struct {
 	slices  *sliceCache
 	engines *sessions
 	known   dataset.Known
+	proofs  proofs
 	kept    sync.Map // hashes of definitions that the store is known to keep
 	schemas sync.Map // definition -> *arrow.Schema of the view's state rows
 

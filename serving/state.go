@@ -112,7 +112,7 @@ func (q *question) union(ctx context.Context, p *pinned, v *views.View, name, st
 	var paths []string
 	for _, f := range c.partials {
 		if f.Rows > 0 {
-			path, err := q.local(ctx, p, f.Path)
+			path, err := q.local(ctx, p, f.Path, f.Bytes, f.CRC32C)
 			if err != nil {
 				return "", err
 			}

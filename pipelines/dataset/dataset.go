@@ -128,8 +128,10 @@ func Read(ctx context.Context, s store.Store, root, name string) (*manifest.Mani
 		return nil, err
 	}
 	m, err := manifest.Decode(data)
-	if err == nil && root+manifest.Name(m.Sequence) != name {
-		err = fmt.Errorf("it calls itself %s", manifest.Name(m.Sequence))
+	if err == nil {
+		if self := manifest.Root(m.Topic, m.TopicID, m.Schema) + manifest.Name(m.Sequence); self != name {
+			err = fmt.Errorf("it calls itself %s", self)
+		}
 	}
 	if err != nil {
 		return nil, &schemas.Problem{Message: "read " + name, Err: err, Hint: "run `millrace fsck`"}

@@ -76,7 +76,7 @@ func (f *folder) List(_ context.Context, prefix string) ([]Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !strings.HasSuffix(prefix, "/") {
+	if prefix != "" && !strings.HasSuffix(prefix, "/") {
 		start = filepath.Dir(start)
 	}
 	err = filepath.WalkDir(start, func(path string, d fs.DirEntry, err error) error {

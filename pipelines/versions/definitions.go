@@ -17,9 +17,10 @@ import (
 
 // keptView is the file of a view's definition.
 type keptView struct {
-	View   string `json:"view"` // whose it was first
-	SQL    string `json:"sql"`
-	SHA256 string `json:"sha256"` // of sql
+	View       string `json:"view"` // whose it was first
+	SQL        string `json:"sql"`
+	SHA256     string `json:"sha256"`     // of sql
+	Definition string `json:"definition"` // its hash, the file's name
 }
 
 func definition(kind, hash string) string { return "definitions/" + kind + "/" + hash + ".json" }
@@ -34,14 +35,14 @@ func KeepView(ctx context.Context, s store.Store, v *views.View) error {
 	if _, err := LoadView(ctx, s, v.Definition); err == nil {
 		return nil
 	}
-	return keep(ctx, s, definition("views", v.Definition), keptView{v.Name, v.SQL, digest(v.SQL)})
+	return keep(ctx, s, definition("views", v.Definition), keptView{v.Name, v.SQL, digest(v.SQL), v.Definition})
 }
 
 // LoadView is the SELECT of a definition that is kept: it holds all that it is made of, and is compiled without macros and
 // other views. Errors: ErrNotKept; a Problem if it is damaged.
 func LoadView(ctx context.Context, s store.Store, hash string) (sql string, err error) {
 	var kept keptView
-	err = load(ctx, s, "views", hash, &kept, func() bool { return digest(kept.SQL) == kept.SHA256 })
+	err = load(ctx, s, "views", hash, &kept, func() bool { return digest(kept.SQL) == kept.SHA256 && kept.Definition == hash })
 	return kept.SQL, err
 }
 

@@ -177,7 +177,7 @@ func DecodeParts(text string, folded Partial) ([]Partial, error) {
 
 // Root is the dataset's folder in the store, with a slash at its end.
 func Root(topic, topicID, schema string) string {
-	return "topics/" + topic + "/" + topicID + "-" + schema[:8] + "/"
+	return "topics/" + topic + "/" + topicID + "-" + schema[:min(8, len(schema))] + "/"
 }
 
 // Name is the file of a sequence number under the dataset's folder.
