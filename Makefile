@@ -4,7 +4,7 @@ GOFLAGS := -tags=$(TAGS) -trimpath
 PACKAGES := ./... ./testdata
 export GOFLAGS
 
-.PHONY: build test torture fuzz test-engines demo cluster bench bench-engines lint lint-deploy clean
+.PHONY: build test torture fuzz soak test-engines demo cluster bench bench-engines lint lint-deploy clean
 
 build: ## bin/millrace
 	go build -o bin/millrace ./cmd/millrace
@@ -45,6 +45,11 @@ test-engines: ## the same on a real Kafka, Flink and Spark, which it fetches; ne
 	  echo "test-engines: $$(grep -c -e '^ *--- PASS' bin/test-engines.log) passed, $$(grep -c -e '^ *--- FAIL' bin/test-engines.log) failed, $$(grep -c -e '^ *--- SKIP' bin/test-engines.log) skipped; all that was said is in bin/test-engines.log"; \
 	  grep -A 1 -e '^ *--- SKIP' bin/test-engines.log; \
 	  grep -qx 'exit 0' bin/test-engines.log
+
+GIB ?= 2
+MINUTES ?= 12
+soak: build ## GIB through ingest and one cycle, then MINUTES of up at a steady rate: who takes how much memory, as a table
+	bin/millrace bench soak --gib $(GIB) --minutes $(MINUTES)
 
 cluster: build ## Kafka and Flink on this machine, in the background; `bin/millrace cluster down` stops them
 	bin/millrace cluster up

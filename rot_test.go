@@ -190,7 +190,7 @@ func (r *rotting) rot(name, harm, other string, dropped bool) {
 	}
 	short := path.Base(name)
 	needless := bad == nil && !slices.Contains([]string{"data", "rejects", "manifests"}, kindOfStored(name)) // parts of folds, and what is kept for the past
-	now, _ := r.store.Get(r.Context(), name) // a question may have written what it keeps anew
+	now, _ := r.store.Get(r.Context(), name)                                                                 // a question may have written what it keeps anew
 	if !strings.Contains(named, name) && !strings.Contains(named, short[:min(12, len(short))]) && !bytes.Equal(now, whole[name]) && !needless && !strings.HasSuffix(name, "fence") {
 		r.Errorf("%s, %s: fsck says %s", name, harm, named)
 	}

@@ -27,6 +27,7 @@ type SoakOptions struct {
 	Minutes    int
 	For        time.Duration // in place of Minutes if not 0
 	Rate       int           // records a second
+	GiB        float64       // that `ingest` and a cycle take before that; 0: neither runs
 	BatchEvery time.Duration
 	Dir        string
 	Note       func(format string, args ...any)
@@ -35,6 +36,8 @@ type SoakOptions struct {
 
 // SoakReport is what Soak saw.
 type SoakReport struct {
+	Phases []*SoakPhase `json:"phases,omitempty"` // before `up`, in order
+
 	Records        int64   `json:"records"`
 	Seconds        float64 `json:"seconds"`
 	RSS            []int64 `json:"rss_bytes"` // every ten seconds
@@ -42,7 +45,7 @@ type SoakReport struct {
 	MaxRSS         int64   `json:"max_rss_bytes"`
 	SlopePerMinute float64 `json:"slope_bytes_per_minute"` // from the median of the third quarter to that of the last
 	CPUSeconds     float64 `json:"cpu_seconds"`
-	Flat           bool    `json:"flat"` // never over 512 MiB, and a slope that would need ten minutes for a tenth of that
+	Flat           bool    `json:"flat"` // `up` was never over 512 MiB, and a slope that would need ten minutes for a tenth of that
 }
 
 const (
@@ -67,8 +70,21 @@ func Soak(ctx context.Context, o SoakOptions) (*SoakReport, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
+	r := &SoakReport{}
 	if err := soakProject(dir, o.BatchEvery); err != nil {
 		return nil, err
+	}
+	if o.GiB > 0 {
+		err := r.fill(ctx, o, dir)
+		if err == nil {
+			err = removeFilled(dir)
+		}
+		if err == nil {
+			err = soakProject(dir, o.BatchEvery)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	cmd := exec.CommandContext(ctx, o.Program, "-C", dir, "up")
 	cmd.Stderr = o.Stderr
@@ -76,7 +92,6 @@ func Soak(ctx context.Context, o SoakOptions) (*SoakReport, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	r := &SoakReport{}
 	err = r.feed(ctx, o, dir, cmd.Process.Pid)
 	stop := cmd.Process.Signal(syscall.SIGTERM)
 	ended := cmd.Wait()
@@ -173,6 +188,16 @@ func soakBroker(ctx context.Context, dir string, pid int) (string, error) {
 		case <-tick.C:
 		}
 	}
+}
+
+// Over names the phases that passed 512 MiB.
+func (r *SoakReport) Over() (names []string) {
+	for _, p := range r.Phases {
+		if p.MaxRSS > soakLimit {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 // judge says whether the memory is flat. A cycle takes memory for some seconds, so medians are compared: of the last

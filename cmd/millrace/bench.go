@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -108,8 +109,10 @@ func newSoak(a *app) *cobra.Command {
 		Use:   "soak",
 		Short: "Feed `up` at a steady rate and see whether its memory stays flat",
 		Long: `soak starts up in a process of its own on a scratch project, sends flights to it at a steady rate and prints its resident
-memory every ten seconds. It ends with exit code 1 if the memory grew, or passed 512 MiB.`,
+memory every ten seconds. With --gib, ingest takes so much from its standard input before that, and one cycle reads it. It ends with
+exit code 1 if the memory of up grew, if that of any passed 512 MiB, or if a record is not in the answer.`,
 		Example: `  millrace bench soak
+  millrace bench soak --gib 10 --minutes 60
   millrace bench soak --minutes 2 --rate 20000 --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -125,8 +128,12 @@ memory every ten seconds. It ends with exit code 1 if the memory grew, or passed
 			if a.json {
 				err = a.printJSON(r)
 			} else {
-				fmt.Fprintf(a.stdout, "%s records in %.0f s; resident at the end %d MiB, at most %d MiB, %+.1f MiB a minute over the last half, %.0f CPU-seconds: %s\n",
+				soakTable(a.stdout, r)
+				fmt.Fprintf(a.stdout, "up: %s records in %.0f s; resident at the end %d MiB, at most %d MiB, %+.1f MiB a minute over the last half, %.0f CPU-seconds: %s\n",
 					thousands(r.Records), r.Seconds, r.LastRSS>>20, r.MaxRSS>>20, r.SlopePerMinute/(1<<20), r.CPUSeconds, map[bool]string{true: "flat", false: "not flat"}[r.Flat])
+			}
+			if over := r.Over(); err == nil && len(over) > 0 {
+				err = said{errors.New("over 512 MiB: " + strings.Join(over, ", "))}
 			}
 			if err == nil && !r.Flat {
 				err = said{errors.New("memory is not flat")}
@@ -137,8 +144,22 @@ memory every ten seconds. It ends with exit code 1 if the memory grew, or passed
 	f := cmd.Flags()
 	f.DurationVar(&o.For, "for", 0, "how long; overrides --minutes")
 	f.IntVar(&o.Minutes, "minutes", 10, "how long")
+	f.Float64Var(&o.GiB, "gib", 0, "so much goes through ingest and one cycle first")
 	f.IntVar(&o.Rate, "rate", 50_000, "records a second")
 	f.DurationVar(&o.BatchEvery, "batch-every", time.Minute, "how often a batch cycle runs")
 	f.StringVar(&o.Dir, "scratch", "", "where the scratch folder is made; the system's temporary folder if not given")
 	return cmd
+}
+
+// soakTable prints what ran before up, one line each.
+func soakTable(out io.Writer, r *bench.SoakReport) {
+	if len(r.Phases) == 0 {
+		return
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\trecords\tMiB in\ts\tCPU s\tat most, MiB\t")
+	for _, p := range append(r.Phases, &bench.SoakPhase{Name: "up", Records: r.Records, Seconds: r.Seconds, CPUSeconds: r.CPUSeconds, MaxRSS: r.MaxRSS}) {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%.0f\t%.0f\t%d\t\n", p.Name, thousands(p.Records), p.Bytes>>20, p.Seconds, p.CPUSeconds, p.MaxRSS>>20)
+	}
+	w.Flush()
 }
