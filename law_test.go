@@ -125,7 +125,7 @@ func TestTheLaw(t *testing.T) {
 	if all.folded == 0 || all.found == 0 || all.used.Batch.Records == 0 || all.used.Speed.Slices == 0 || all.used.Raw.Records == 0 {
 		t.Error("a layer took no part")
 	}
-	for _, kind := range []string{"deaths", "pauses", "answers beside", "answers again", "answers as of manifests", "failures in bad weather"} {
+	for _, kind := range []string{"deaths", "pauses", "answers beside", "answers again", "answers as of manifests", "failures in bad weather", "losses"} {
 		if all.took[kind] == 0 {
 			t.Errorf("there were no %s", kind)
 		}
@@ -164,6 +164,7 @@ type law struct {
 	fate    *fate  // of the processes; one that lives on is not touched
 	last    []byte // the slice published last
 	dropped bool   // the log no longer holds its first records
+	lost    bool   // nor does anything hold some that no cycle had read
 	folded  int    // partials
 
 	before  []schemas.Frontier // the log's end whenever partitions were added
@@ -174,12 +175,12 @@ type law struct {
 }
 
 // lawSteps are what one step of a schedule may be, as often as it is likely; those that have others within them are not among them.
-var lawSteps = []string{"send", "send", "send", "slice", "slice", "slices", "slices", "tidy", "noise", "noise", "cycle", "cycles", "cycle of few views", "history", "killed cycle", "two cycles", "restart", "drop", "leaders", "grow", "grow", "made again", "watch"}
+var lawSteps = []string{"send", "send", "send", "slice", "slice", "slices", "slices", "tidy", "noise", "noise", "cycle", "cycles", "cycle of few views", "history", "killed cycle", "two cycles", "restart", "drop", "loss", "leaders", "grow", "grow", "made again", "watch"}
 
 // step does one of these.
 func (l *law) step(of []string) {
 	map[string]func(){"send": l.sendSome, "slice": l.sliceSome, "slices": l.slices, "tidy": func() { l.must(l.mill.tidy(l.ctx)) }, "noise": l.noise, "cycle": l.cycleOnce, "cycles": l.cycles,
-		"cycle of few views": l.cycleOfFew, "history": l.history, "killed cycle": l.killedCycle, "two cycles": l.twoCycles, "restart": l.open, "drop": l.drop, "death": l.death, "grow": l.grow, "made again": l.remake,
+		"cycle of few views": l.cycleOfFew, "history": l.history, "killed cycle": l.killedCycle, "two cycles": l.twoCycles, "restart": l.open, "drop": l.drop, "loss": l.lose, "death": l.death, "grow": l.grow, "made again": l.remake,
 		"leaders": l.mill.broker.ShufflePartitionLeaders, "beside": l.beside, "pause": l.pause, "watch": l.watch}[pick(l.T, "step", of...)]()
 }
 
@@ -370,7 +371,7 @@ func (l *law) remake() {
 	l.askAgain()
 	l.answers = nil
 	l.must(l.mill.remake(l.ctx, rapid.Int32Range(1, 4).Draw(l.T, "partitions")))
-	l.before, l.counted, l.dropped = nil, nil, false
+	l.before, l.counted, l.dropped, l.lost = nil, nil, false, false
 }
 
 func (l *law) cycleOnce() {

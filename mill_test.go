@@ -347,6 +347,9 @@ func (m *mill) check(ctx context.Context, asOf *serving.AsOf) error {
 		for _, r := range t.From.Ranges(t.To) {
 			covered += r.Len()
 		}
+		for _, r := range t.Lost {
+			covered -= r.Len()
+		}
 		l := t.Layers
 		m.used.Batch.Records += l.Batch.Records
 		m.used.Speed.Slices += l.Speed.Slices
@@ -407,15 +410,19 @@ func (m *mill) sameRows(ctx context.Context) error {
 	return nil
 }
 
-// count is how many records an answer covers, accepted and refused.
+// count is how many records an answer covers: accepted, refused and lost.
 func (m *mill) count(ctx context.Context, asOf *serving.AsOf) (n int64, err error) {
 	a, err := m.server.Query(ctx, serving.Request{SQL: "SELECT count(*) FROM " + m.topic.Name, AsOf: asOf})
 	if err != nil {
 		return 0, err
 	}
 	defer a.Close()
-	l := a.Certificate.Topics[m.topic.Name].Layers
-	return l.Batch.Records + l.Batch.Rejects + l.Speed.Records + l.Speed.Rejects + l.Raw.Records + l.Raw.Rejects, nil
+	c := a.Certificate.Topics[m.topic.Name]
+	for _, r := range c.Lost {
+		n += r.Len()
+	}
+	l := c.Layers
+	return n + l.Batch.Records + l.Batch.Rejects + l.Speed.Records + l.Speed.Rejects + l.Raw.Records + l.Raw.Rejects, nil
 }
 
 // rows are an answer's, as JSON.

@@ -21,6 +21,9 @@ func (in *Input) Commit(ctx context.Context, p *Plan, results []result) error {
 	var partials []manifest.Partial
 	var built []*Built
 	var folds []result
+	for _, hole := range p.Lost {
+		partials = append(partials, in.without(p, hole)...)
+	}
 	for _, r := range results {
 		switch {
 		case r.Built != nil:
@@ -33,16 +36,17 @@ func (in *Input) Commit(ctx context.Context, p *Plan, results []result) error {
 		}
 	}
 	err := in.amend(ctx, p.Root, p.Cycle, p.Sequence, func(m *manifest.Manifest) (*manifest.Manifest, error) {
-		next, err := in.follow(p, m, len(built) > 0)
+		next, err := in.follow(p, m, len(built)+len(p.Lost) > 0)
 		if err != nil {
 			return nil, err
 		}
+		giveUp(next, p.Lost)
 		for _, b := range built {
 			next.Files, next.Rejects = append(next.Files, b.Data), append(next.Rejects, b.Rejects)
 		}
 		add := lacking(next, partials)
 		next.Partials = append(next.Partials, add...)
-		changed := len(built)+len(add) > 0
+		changed := len(built)+len(p.Lost)+len(add) > 0
 		for _, f := range folds {
 			if !slices.ContainsFunc(f.Parts, func(p manifest.Partial) bool { return !names(m, p) }) { // else it is of what was replaced
 				next.Partials, changed = append(unfolded(next.Partials, f.Partials), f.Partials...), true
@@ -97,7 +101,7 @@ func after(m *manifest.Manifest, cycle string) *manifest.Manifest {
 	next.Sequence, next.Cycle = m.Sequence+1, cycle
 	next.Start, next.Frontier = maps.Clone(m.Start), maps.Clone(m.Frontier)
 	next.Files, next.Rejects, next.Partials = slices.Clone(m.Files), slices.Clone(m.Rejects), slices.Clone(m.Partials)
-	next.Retired, next.Versions = slices.Clone(m.Retired), slices.Clone(m.Versions)
+	next.Retired, next.Versions, next.Lost = slices.Clone(m.Retired), slices.Clone(m.Versions), slices.Clone(m.Lost)
 	return &next
 }
 
@@ -149,6 +153,7 @@ func lacking(m *manifest.Manifest, partials []manifest.Partial) []manifest.Parti
 func sortManifest(m *manifest.Manifest) {
 	slices.SortFunc(m.Files, func(a, b manifest.File) int { return byRange(a.Range(), b.Range()) })
 	slices.SortFunc(m.Rejects, func(a, b manifest.File) int { return byRange(a.Range(), b.Range()) })
+	slices.SortFunc(m.Lost, byRange)
 	slices.SortFunc(m.Partials, func(a, b manifest.Partial) int {
 		return cmp.Or(cmp.Compare(a.View, b.View), cmp.Compare(a.Definition, b.Definition), byRange(a.Range(), b.Range()), cmp.Compare(a.To, b.To))
 	})

@@ -23,6 +23,7 @@ type Report struct {
 	Topic    string           `json:"topic"`
 	From     schemas.Frontier `json:"from"`
 	To       schemas.Frontier `json:"to"`
+	Lost     []schemas.Range  `json:"lost,omitempty"` // that Kafka had dropped before a cycle had read them, given up by this one
 	Records  int64            `json:"records"`
 	Rejects  int64            `json:"rejects"`
 	Manifest int64            `json:"manifest"` // its number; 0: there is none yet
@@ -54,15 +55,15 @@ func (in *Input) Cycle(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{Topic: in.Topic.Name, From: p.From, To: p.To, Manifest: p.Sequence}
+	r := &Report{Topic: in.Topic.Name, From: p.From, To: p.To, Lost: p.Lost, Manifest: p.Sequence}
 	if len(p.Ranges) > 0 || len(p.Folds) > 0 {
 		m, err := in.run(ctx, p, "batch-")
 		if err != nil {
 			return nil, err
 		}
 		in.count(m, p, r)
-	} else if len(p.Fresh) > 0 {
-		if err := in.Commit(ctx, p, nil); err != nil && !errors.Is(err, store.ErrExist) { // else another has brought them into force
+	} else if len(p.Fresh)+len(p.Lost) > 0 {
+		if err := in.Commit(ctx, p, nil); err != nil && (len(p.Lost) > 0 || !errors.Is(err, store.ErrExist)) { // else another has brought them into force
 			return nil, err
 		}
 		m, err := dataset.Newest(ctx, in.Store, p.Root)

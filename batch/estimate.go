@@ -62,6 +62,9 @@ func (in *Input) Estimate(ctx context.Context, v *views.View) (*Estimate, error)
 	var rows, bytes, offsets float64
 	n, more := float64(half.Range.Len()), float64(whole.Range.Len())
 	for i := range all {
+		if all[i].records() == 0 { // a range that was lost may be of any length
+			continue
+		}
 		length := float64(all[i].Range.Len())
 		rows += growth(n, float64(small.Rows), more, float64(big.Rows), length)
 		bytes += growth(n, float64(small.Bytes), more, float64(big.Bytes), length)

@@ -34,6 +34,7 @@ type Input struct {
 	Engine     runner.Engine     // that the pipeline runs on
 	Scratch    string            // folder for files on their way into the store, best on the store's disk; empty: the system's
 	Keep       time.Duration     // how long what no view has any more is kept, see Collect; 0: for ever
+	AcceptLoss bool              // a cycle gives up what Kafka dropped before one had read it; else it refuses to go on
 	FoldAt     int               // how many adjacent partials of a tier are folded into one; 0: four
 
 	Logger *slog.Logger // hears what an engine does with the pipeline, and what a cycle can do without; nil: nobody does
@@ -51,7 +52,8 @@ type Plan struct {
 	Sequence int64              // of Previous; 0: there is none
 	Start    schemas.Frontier
 	From, To schemas.Frontier
-	Ranges   []schemas.Range // tile [From, To)
+	Ranges   []schemas.Range // with Lost they tile [From, To)
+	Lost     []schemas.Range // what Kafka has dropped before a cycle had read it, and is given up
 	Missing  []Missing       // partials over what is committed; a plan has either these or the others
 	Folds    []Fold          // committed partials that become one
 	Cycle    string          // names this run; empty: a commit that is tried again does not know its own manifest
@@ -62,7 +64,8 @@ type Plan struct {
 	now *Input // with the versions in force
 }
 
-// Plan fixes what the next cycle covers. Errors: a Problem if Kafka dropped records that no cycle had read.
+// Plan fixes what the next cycle covers. Errors: a Problem if Kafka dropped records that no cycle had read, and AcceptLoss does
+// not give them up.
 func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 	info, err := in.Log.Topic(ctx, in.Topic.Name)
 	if err != nil {
@@ -83,13 +86,10 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 		p.Sequence = p.Previous.Sequence
 		for part, offset := range p.Previous.Frontier {
 			p.Start[part], p.From[part] = p.Previous.Start[part], offset
-			if start[part] > offset {
-				return nil, &schemas.Problem{Message: fmt.Sprintf("%s[%d]: Kafka dropped offsets [%d, %d) before a cycle had read them", in.Topic.Name, part, offset, start[part]),
-					Hint: "they are lost to this history; lengthen the topic's retention, and make the topic anew or put those records in again"}
-			}
 		}
-	}
-	if p.Previous != nil {
+		if p.Lost = dataset.Holes(p.Previous, start); len(p.Lost) > 0 && !in.AcceptLoss {
+			return nil, dataset.Dropped(in.Topic.Name, p.Lost[0])
+		}
 		if err := dataset.Shortened(in.Topic.Name, p.Previous.Frontier, end); err != nil {
 			return nil, err
 		}
@@ -107,7 +107,11 @@ func (in *Input) Plan(ctx context.Context) (*Plan, error) {
 	if p.Previous != nil {
 		p.Folds = in.folds(p.Previous, eras)
 	}
-	p.Ranges = cut(between(p.From.Ranges(p.To), p.Versions), maxRange)
+	held := p.From.Clone()
+	for _, hole := range p.Lost {
+		held[hole.Partition] = hole.To
+	}
+	p.Ranges = cut(between(held.Ranges(p.To), p.Versions), maxRange)
 	return p, nil
 }
 

@@ -33,12 +33,13 @@ type Coverage struct {
 	Schema   string           `json:"schema"` // the hash of the topic's declaration
 	From     schemas.Frontier `json:"from"`
 	To       schemas.Frontier `json:"to"`
-	Manifest int64            `json:"manifest"` // its number; 0: there was none
+	Lost     []schemas.Range  `json:"lost,omitempty"` // ranges of it without a record: Kafka had dropped them before a cycle had read them
+	Manifest int64            `json:"manifest"`       // its number; 0: there was none
 	Layers   Layers           `json:"layers"`
 }
 
 // Layers counts the covered records by where they were read. Where several tables of one question read a topic, the
-// counts are those of the one that read most from the log. They add up to all records covered.
+// counts are those of the one that read most from the log. They add up to all records covered; of what is lost there are none.
 type Layers struct {
 	Batch Counts      `json:"batch"` // below the frontier: partials or Parquet
 	Speed SliceCounts `json:"speed"`

@@ -10,7 +10,7 @@ import (
 
 // Whatever is given as a moment is one, or is its giver's fault; and a certificate that is one says the same when it is written again.
 func FuzzAsOf(f *testing.F) {
-	for _, seed := range []string{"2026-01-31T12:00:00Z", `"2026-01-31"`, "", `{"t":{"0":1200}}`, `{"t":{"manifest":12},"u":{"1":2}}`, `{"topics":{"t":{"id":"a","schema":"b","from":{"0":1},"to":{"0":7},"manifest":3,
+	for _, seed := range []string{"2026-01-31T12:00:00Z", `"2026-01-31"`, "", `{"t":{"0":1200}}`, `{"t":{"manifest":12},"u":{"1":2}}`, `{"topics":{"t":{"id":"a","schema":"b","from":{"0":1},"to":{"0":7},"lost":[{"partition":0,"from":3,"to":4}],"manifest":3,
 		"layers":{"batch":{"records":5,"rejects":1}}}},"views":{"v":"c"},"references":{"r":"d"},"as_it_was":{"r":{"t":[{"hash":"e","from":{"0":2}}]}}}`, `{"t":{"-1":9223372036854775808}}`, `{"topics":null}`, `{"t":null}`} {
 		f.Add([]byte(seed))
 	}

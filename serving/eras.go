@@ -81,6 +81,17 @@ func (p *pinned) within(e *versions.Era) *pinned {
 	return &part
 }
 
+// halfOf is the part of what is pinned that batch or speed, or with neither all of it, stands for.
+func (p *pinned) halfOf(part string) *pinned {
+	switch part {
+	case "batch":
+		return p.within(&versions.Era{To: p.half})
+	case "speed":
+		return p.within(&versions.Era{From: p.half})
+	}
+	return p
+}
+
 // joinNow makes the tables that are joined as they are, which a view's final plan may read too.
 func (q *question) joinNow(ctx context.Context, e *versions.Era) error {
 	for _, name := range slices.Sorted(maps.Keys(e.References)) {

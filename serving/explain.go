@@ -25,10 +25,11 @@ type Source struct {
 	Class    views.Class     `json:"class,omitempty"`
 	Reasons  []string        `json:"reasons,omitempty"` // why a raw view is one; the topics it reads follow as sources of their own
 	Topic    string          `json:"topic"`
-	Partials int             `json:"partials"` // files of the batch layer
-	Slices   int             `json:"slices"`   // of the speed layer
-	Files    []schemas.Range `json:"files"`    // below the frontier, from data files
-	Log      []schemas.Range `json:"log"`      // above it, from the log
+	Partials int             `json:"partials"`       // files of the batch layer
+	Slices   int             `json:"slices"`         // of the speed layer
+	Files    []schemas.Range `json:"files"`          // below the frontier, from data files
+	Log      []schemas.Range `json:"log"`            // above it, from the log
+	Lost     []schemas.Range `json:"lost,omitempty"` // that Kafka dropped before a cycle had read them: there is no record of them
 	Joins    []Join          `json:"joins,omitempty"`
 }
 
@@ -53,8 +54,9 @@ func (s Source) joins(eras []versions.Era) Source {
 }
 
 func sourceOf(name, half string, class views.Class, p *pinned, c *cover) Source {
+	p = p.halfOf(half)
 	return Source{Name: name, Half: half, Class: class, Topic: p.topic.Name, Partials: len(c.partials), Slices: len(c.slices),
-		Files: append([]schemas.Range{}, c.history...), Log: append([]schemas.Range{}, c.raw...)}
+		Files: append([]schemas.Range{}, c.history...), Log: append([]schemas.Range{}, c.raw...), Lost: p.lost()}
 }
 
 // Explain says where a question's tables come from and how DuckDB would run it. Errors: as Query's.

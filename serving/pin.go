@@ -63,14 +63,13 @@ func (q *question) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*
 		p.below = p.manifest.Frontier.Min(p.to)
 		p.from = p.manifest.Start.Clone()
 		for part, offset := range start {
-			frontier, seen := p.manifest.Frontier[part]
-			if !seen { // no cycle knows the partition yet
+			if _, seen := p.manifest.Frontier[part]; !seen { // no cycle knows the partition yet
 				p.from[part] = offset
-				continue
 			}
-			if hole := (schemas.Range{Partition: part, From: frontier, To: offset}); hole.Len() > 0 && hole.From < p.to[part] {
-				return nil, &schemas.Problem{Message: fmt.Sprintf("%s[%d]: Kafka dropped offsets [%d, %d) before a cycle had read them", topic.Name, part, hole.From, hole.To),
-					Hint: "ask --as-of offsets below the hole; lengthen the topic's retention or run cycles more often"}
+		}
+		for _, hole := range dataset.Holes(p.manifest, start) {
+			if hole.From < p.to[hole.Partition] {
+				return nil, dataset.Dropped(topic.Name, hole)
 			}
 		}
 	}
@@ -78,7 +77,13 @@ func (q *question) pin(ctx context.Context, topic *schemas.Topic, asOf *AsOf) (*
 		return nil, fmt.Errorf("pin %s: %w", topic.Name, err)
 	}
 	if asOf != nil {
-		for part, offset := range asOf.Topics[topic.Name].From {
+		certified, named := asOf.Topics[topic.Name]
+		if named {
+			if err := p.had(certified); err != nil {
+				return nil, err
+			}
+		}
+		for part, offset := range certified.From {
 			if now := p.from[part]; now > offset && p.to[part] > offset {
 				return nil, &schemas.Problem{Message: fmt.Sprintf("as of: the certificate covers %s[%d] from offset %d, and what lies below %d is gone", topic.Name, part, offset, now),
 					Hint: "that answer cannot be given again: Kafka dropped the records before a cycle had read them"}

@@ -212,7 +212,7 @@ func (q *question) certify(ctx context.Context) (*Certificate, error) {
 		if layers.Batch, err = q.countBatch(ctx, p); err != nil {
 			return nil, fmt.Errorf("count %s: %w", name, err)
 		}
-		c.Topics[name] = Coverage{ID: p.id, Schema: p.topic.Hash(), From: p.from, To: p.to, Manifest: p.number, Layers: layers}
+		c.Topics[name] = Coverage{ID: p.id, Schema: p.topic.Hash(), From: p.from, To: p.to, Lost: p.lost(), Manifest: p.number, Layers: layers}
 	}
 	return c, nil
 }

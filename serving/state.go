@@ -72,13 +72,7 @@ type eraState struct {
 
 // attach makes their table and returns its name, what it was made of, and what was read from the log.
 func (q *eraState) attach(ctx context.Context, want wanted) (table string, c *cover, raw Counts, err error) {
-	v, p, name := q.era.View, q.p, q.name
-	switch q.part {
-	case "batch":
-		p = p.within(&versions.Era{To: p.half})
-	case "speed":
-		p = p.within(&versions.Era{From: p.half})
-	}
+	v, p, name := q.era.View, q.p.halfOf(q.part), q.name
 	for whole := false; !whole; {
 		if c, err = q.coverView(ctx, p, v); err != nil {
 			return "", nil, raw, fmt.Errorf("view %s: %w", v.Name, err)

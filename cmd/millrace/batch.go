@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/batch"
+	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/project"
 )
 
@@ -20,16 +22,23 @@ func newBatch(a *app) *cobra.Command {
 manifest a topic; then it makes the partials that new and changed views lack over what was committed before. Killed anywhere,
 the next cycle just works; of two at once one wins and the other says so. With --runner flink or spark the ranges are built there.
 
+Where Kafka has dropped records before a cycle had read them, the cycle exits with 1 and names them. --accept-loss goes on
+without them: the manifest, and every certificate from then on, names their offsets as lost.
+
 With --every or --follow it is the batch layer as a process of its own beside a Kafka cluster, until a signal: a cycle at
 once and then each time, what views lack over history between them, and the project's jobs at their times. Two of them are one too many and do no harm: a cycle that
 the other one was faster with is noted, and a job runs in one of them. With TOPICs it runs their cycles, and no jobs.`,
 		Example: `  millrace batch
   millrace batch flights --json
   millrace batch --runner spark --endpoint 127.0.0.1:8099
+  millrace batch flights --accept-loss
   millrace batch --every 1m
   millrace batch --follow            # each batch.every of millrace.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if o.follow || cmd.Flags().Changed("every") {
+			if follow := o.follow || cmd.Flags().Changed("every"); follow && o.loss {
+				return &schemas.Problem{Kind: schemas.Usage, Message: "--accept-loss is a decision about what is lost now; --every and --follow go on",
+					Hint: "run `millrace batch TOPIC --accept-loss` once; what runs goes on at its next time"}
+			} else if follow {
 				return runBatchFollow(cmd, a, o, args)
 			}
 			return runBatch(cmd.Context(), a, o, args)
@@ -38,6 +47,7 @@ the other one was faster with is noted, and a job runs in one of them. With TOPI
 	}
 	cmd.Flags().DurationVar(&o.every, "every", 0, "go on until a signal: a cycle each time, and jobs at their times")
 	cmd.Flags().BoolVar(&o.follow, "follow", false, "the same, with batch.every of millrace.yaml")
+	cmd.Flags().BoolVar(&o.loss, "accept-loss", false, "go on without the records that Kafka dropped before a cycle had read them")
 	o.engine.add(cmd)
 	return cmd
 }
@@ -45,6 +55,7 @@ the other one was faster with is noted, and a job runs in one of them. With TOPI
 type batchOptions struct {
 	every  time.Duration
 	follow bool
+	loss   bool
 	engine engineFlags
 }
 
@@ -65,6 +76,7 @@ func runBatch(ctx context.Context, a *app, o *batchOptions, topics []string) err
 	}{Topics: []*batch.Report{}}
 	for _, name := range topics {
 		in := e.cycle(a, name)
+		in.AcceptLoss = o.loss
 		r, err := in.Cycle(ctx)
 		if err != nil {
 			return err
@@ -93,11 +105,19 @@ func runBatch(ctx context.Context, a *app, o *batchOptions, topics []string) err
 
 func (a *app) printCycle(topic string, r *batch.Report) {
 	fmt.Fprintf(a.stdout, "%s: %s records and %s into manifest %d in %.1f s\n", topic, thousands(r.Records), count(int(r.Rejects), "reject"), r.Manifest, r.Seconds)
+	printLost(a.stdout, topic, r.Lost)
 	if r.Rebuilt > 0 {
 		fmt.Fprintf(a.stdout, "%s: %s made for what was committed before\n", topic, count(r.Rebuilt, "partial"))
 	}
 	if r.Folded > 0 {
 		fmt.Fprintf(a.stdout, "%s: %s folded of smaller ones\n", topic, count(r.Folded, "partial"))
+	}
+}
+
+// printLost names ranges of a topic that were given up.
+func printLost(w io.Writer, topic string, lost []schemas.Range) {
+	for _, r := range lost {
+		fmt.Fprintf(w, "%s[%d]: offsets [%d, %d) are lost: Kafka dropped them before a cycle had read them\n", topic, r.Partition, r.From, r.To)
 	}
 }
 

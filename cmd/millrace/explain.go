@@ -33,6 +33,9 @@ func (a *app) printExplanation(e *serving.Explanation) error {
 			a.printJoins(s.Joins)
 		}
 		fmt.Fprintf(a.stdout, "  from data files: %s\n  from the log: %s\n", ranges(s.Files), ranges(s.Log))
+		if len(s.Lost) > 0 {
+			fmt.Fprintf(a.stdout, "  lost, for Kafka dropped them before a cycle had read them: %s\n", ranges(s.Lost))
+		}
 	}
 	_, err := fmt.Fprintln(a.stdout, strings.TrimRight(e.Plan, "\n"))
 	return err

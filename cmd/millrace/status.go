@@ -29,7 +29,7 @@ func newStatus(a *app) *cobra.Command {
 		Short: "For each topic and layer: offsets, lag, freshness, rejects",
 		Long: `status shows for each topic what is in the log, what batch cycles have read and how far the speed layer is; of views, what they
 lack. Where Kafka drops records after a time, it says when the first goes that no cycle has read. When less than a quarter of that time
-is left the exit code is 1; so it is when the drift watch of ` + "`up`" + ` or ` + "`serve`" + ` has found something stored that differs from its records.`,
+is left the exit code is 1; so it is when Kafka has dropped what no cycle had read, until ` + "`batch --accept-loss`" + `, and when the drift watch of ` + "`up`" + ` or ` + "`serve`" + ` has found something stored that differs from its records.`,
 		Example: `  millrace status
   millrace status --json`,
 		Args: cobra.NoArgs,
@@ -89,8 +89,10 @@ type batchStatus struct {
 	Records  int64            `json:"records"`
 	Rejects  int64            `json:"rejects"`
 	Bytes    int64            `json:"bytes"`
-	Newest   *time.Time       `json:"newest,omitempty"` // the last append time that lies in it
-	Unread   []batch.Unread   `json:"unread,omitempty"` // what Kafka drops some day, and no cycle has read
+	Newest   *time.Time       `json:"newest,omitempty"`  // the last append time that lies in it
+	Lost     []schemas.Range  `json:"lost,omitempty"`    // what Kafka had dropped before a cycle had read it, given up since
+	Dropped  []schemas.Range  `json:"dropped,omitempty"` // the same, not given up: no cycle goes on
+	Unread   []batch.Unread   `json:"unread,omitempty"`  // what Kafka drops some day, and no cycle has read
 }
 
 func runStatus(ctx context.Context, a *app) error {
@@ -157,12 +159,17 @@ func (a *app) status(ctx context.Context, e *engine, wrong problems) (status, er
 	return out, nil
 }
 
-// alarm is the first range that is stored otherwise than its records have it, or else the first partition whose records are
-// about to be lost to history.
+// alarm is the first range that is stored otherwise than its records have it, or else the first that was dropped before a cycle
+// had read it, or else the first partition whose records are about to be.
 func (s *status) alarm() error {
 	for _, t := range s.Topics {
 		if len(t.Drift) > 0 {
 			return t.Drift[0].Problem()
+		}
+	}
+	for _, t := range s.Topics {
+		for _, hole := range t.Batch.Dropped {
+			return dataset.Dropped(t.Topic, hole)
 		}
 	}
 	for _, t := range s.Topics {
@@ -225,6 +232,7 @@ func readTopicStatus(ctx context.Context, log *kafkalog.Log, st store.Store, top
 	}
 	if m != nil {
 		out.Batch.Manifest, out.Batch.Frontier = manifest.Name(m.Sequence), m.Frontier
+		out.Batch.Lost, out.Batch.Dropped = m.Lost, dataset.Holes(m, out.Start)
 		var newest int64
 		for _, f := range m.Files {
 			out.Batch.Records += f.Records
@@ -323,6 +331,7 @@ func (a *app) printStatus(s status) error {
 		for i := range t.Views {
 			a.printViewStatus(&t.Views[i])
 		}
+		printLost(a.stdout, t.Topic, t.Batch.Lost)
 		printUnread(a.stdout, &t)
 		for _, d := range t.Drift {
 			fmt.Fprintf(a.stdout, "view %s over %s[%d]@[%d,%d): %s differs from its records in %d of %d rows, as found at %s\n",

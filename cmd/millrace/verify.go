@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -46,7 +47,7 @@ func runVerify(ctx context.Context, a *app, names []string) error {
 	out := struct {
 		Views []*serving.Verdict `json:"views"`
 	}{Views: []*serving.Verdict{}}
-	wrong, failing := 0, 0
+	wrong, failing, lost := 0, 0, map[string][]schemas.Range{}
 	for _, name := range names {
 		v := defs.Views[name]
 		if v == nil {
@@ -61,11 +62,21 @@ func runVerify(ctx context.Context, a *app, names []string) error {
 			return err
 		}
 		out.Views = append(out.Views, verdict)
+		if verdict.Certificate != nil {
+			for topic, covered := range verdict.Certificate.Topics {
+				lost[topic] = covered.Lost
+			}
+		}
 		if verdict.Differing > 0 {
 			wrong++
 		}
 		if !a.json {
 			a.printVerdict(verdict)
+		}
+	}
+	for _, topic := range slices.Sorted(maps.Keys(lost)) {
+		if !a.json {
+			printLost(a.stdout, topic, lost[topic])
 		}
 	}
 	if a.json {

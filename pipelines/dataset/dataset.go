@@ -121,6 +121,26 @@ func Shortened(topic string, frontier, end schemas.Frontier) error {
 	return nil
 }
 
+// Holes are the ranges, one a partition, that Kafka has dropped before a cycle had read them: between the frontier and the first
+// offset that the log still has. Those that an operator has given up lie below the frontier and are none. None without a manifest:
+// history begins where the log does.
+func Holes(m *manifest.Manifest, start schemas.Frontier) []schemas.Range {
+	if m == nil {
+		return nil
+	}
+	known := schemas.Frontier{}
+	for part := range m.Frontier {
+		known[part] = start[part]
+	}
+	return m.Frontier.Ranges(known)
+}
+
+// Dropped is the Problem that a topic has a hole.
+func Dropped(topic string, hole schemas.Range) error {
+	return &schemas.Problem{Message: fmt.Sprintf("%s[%d]: Kafka dropped offsets [%d, %d) before a cycle had read them", topic, hole.Partition, hole.From, hole.To),
+		Hint: "lengthen the topic's retention.ms, then run `millrace batch " + topic + " --accept-loss` to go on without these records; --as-of offsets below them is answered all the same"}
+}
+
 // Read reads the manifest file of that name.
 func Read(ctx context.Context, s store.Store, root, name string) (*manifest.Manifest, error) {
 	data, err := s.Get(ctx, name)

@@ -24,6 +24,13 @@
 // of the same range for each. A range without an accepted record has a file entry with an empty path. A partial's range
 // lies within [start, frontier).
 //
+// # Lost ranges
+//
+// Lost are the ranges that Kafka had dropped before a cycle had read them, and that an operator has given up: a JSON array of
+// {"partition":0,"from":5,"to":8}, in order of partitions and offsets, without overlaps; absent if there are none. They lie
+// within [start, frontier). Files, rejects and partials over one are as of a range that held no record; a file that has an
+// offset of it has no other. Each manifest has those of the one before it.
+//
 // # Retired definitions
 //
 // When a process sees that no view has a definition any more, it names it in retired with the time. Some time later the
@@ -83,6 +90,7 @@ type Manifest struct {
 	Partials []Partial        `json:"partials"`
 	Retired  []Retired        `json:"retired,omitempty"`
 	Versions []TableVersion   `json:"versions,omitempty"` // of reference tables that are joined as they were, in order of time
+	Lost     []schemas.Range  `json:"lost,omitempty"`     // what Kafka had dropped before a cycle had read it, given up by an operator, in order
 	Cycle    string           `json:"cycle,omitempty"`    // names the run that committed it, which so knows its own when it is tried again
 }
 
@@ -265,6 +273,31 @@ func (m *Manifest) Check() error {
 		}
 		if err := checkPath(p.Path, p.Rows); err != nil {
 			return err
+		}
+	}
+	return m.checkLost()
+}
+
+// checkLost proves that lost ranges are in order, and that nothing is said to be of them.
+func (m *Manifest) checkLost() error {
+	for i, r := range m.Lost {
+		if r.From >= r.To || r.From < m.Start[r.Partition] || r.To > m.Frontier[r.Partition] {
+			return fmt.Errorf("lost range %s lies outside [%d, %d)", r, m.Start[r.Partition], m.Frontier[r.Partition])
+		}
+		if i > 0 {
+			if last := m.Lost[i-1]; last.Partition > r.Partition || last.Partition == r.Partition && last.To > r.From {
+				return fmt.Errorf("lost range %s follows on %s", r, last)
+			}
+		}
+		for _, f := range slices.Concat(m.Files, m.Rejects) {
+			if f.Partition == r.Partition && f.From < r.To && f.To > r.From && (!r.Holds(f.Range()) || f.Records > 0) {
+				return fmt.Errorf("lost range %s: there are %d records over %s", r, f.Records, f.Range())
+			}
+		}
+		for _, p := range m.Partials {
+			if r.Holds(p.Range()) && p.Rows > 0 {
+				return fmt.Errorf("lost range %s: the partial of %s has %d rows", r, p.View, p.Rows)
+			}
 		}
 	}
 	return nil

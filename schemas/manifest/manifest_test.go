@@ -18,12 +18,14 @@ func example() *manifest.Manifest {
 		Files: []manifest.File{
 			{Path: "data/b", Partition: 0, From: 10, To: 20, Records: 9, Bytes: 1, CRC32C: "00000000"},
 			{Path: "data/a", Partition: 0, From: 0, To: 10, Records: 10, Bytes: 1, CRC32C: "00000000"},
-			{Partition: 1, From: 5, To: 9},
+			{Partition: 1, From: 5, To: 7}, {Partition: 1, From: 7, To: 9},
 		},
 		Rejects: []manifest.File{
-			{Partition: 0, From: 0, To: 10}, {Path: "rejects/b", Partition: 0, From: 10, To: 20, Records: 1, Bytes: 1}, {Partition: 1, From: 5, To: 9},
+			{Partition: 0, From: 0, To: 10}, {Path: "rejects/b", Partition: 0, From: 10, To: 20, Records: 1, Bytes: 1},
+			{Partition: 1, From: 5, To: 7}, {Partition: 1, From: 7, To: 9},
 		},
 		Partials: []manifest.Partial{{View: "v", Definition: "d", Path: "p", Partition: 0, From: 0, To: 10, Rows: 3}},
+		Lost:     []schemas.Range{{Partition: 1, From: 5, To: 7}, {Partition: 1, From: 7, To: 9}},
 	}
 }
 
@@ -69,7 +71,15 @@ func TestWhatBreaksTheInvariants(t *testing.T) {
 		"a partial beyond":          func(m *manifest.Manifest) { m.Partials[0].To = 21 },
 		"a path that leaves":        func(m *manifest.Manifest) { m.Partials[0].Path = "../x" },
 		"rejects out of step":       func(m *manifest.Manifest) { m.Rejects = m.Rejects[1:] },
-		"no sequence":               func(m *manifest.Manifest) { m.Sequence = 0 },
+		"a lost range beyond":       func(m *manifest.Manifest) { m.Lost[1].To = 10 },
+		"an empty lost range":       func(m *manifest.Manifest) { m.Lost[1].From = 9 },
+		"lost ranges out of order":  func(m *manifest.Manifest) { m.Lost[0], m.Lost[1] = m.Lost[1], m.Lost[0] },
+		"records that are lost":     func(m *manifest.Manifest) { m.Lost = []schemas.Range{{From: 0, To: 10}} },
+		"half a file that is lost":  func(m *manifest.Manifest) { m.Lost[1].To = 8 },
+		"rows of what is lost": func(m *manifest.Manifest) {
+			m.Partials = []manifest.Partial{{View: "v", Definition: "d", Path: "p", Partition: 1, From: 5, To: 7, Rows: 1}}
+		},
+		"no sequence": func(m *manifest.Manifest) { m.Sequence = 0 },
 	} {
 		m := example()
 		break_(m)
