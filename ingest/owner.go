@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -152,7 +151,7 @@ func (o *owner) taken(ctx context.Context) (bool, error) {
 	defer reader.Close()
 	for {
 		c, err := reader.Next(ctx)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, kafkalog.ErrEnd) {
 			return false, nil
 		}
 		if err != nil {
