@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -102,11 +103,13 @@ func (in *Input) run(ctx context.Context, to int64) error {
 		return err
 	}
 	running, stop := context.WithCancelCause(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait() // their engine and its scratch folder are the caller's to remove then
 	defer stop(nil)
-	go in.keepTidy(running, plan.TopicID)
-	go in.hint(running, plan)
+	beside.Go(func() { in.keepTidy(running, plan.TopicID) })
+	beside.Go(func() { in.hint(running, plan) })
 	if to == kafkaio.Follow {
-		go in.watch(running, plan, stop)
+		beside.Go(func() { in.watch(running, plan, stop) })
 	}
 	o := runner.Options{Name: "speed-" + in.Topic.Name, Project: in.Store.URL(), Engine: in.Engine, Streaming: to == kafkaio.Follow,
 		Savepoint: in.Savepoint, Logger: in.Logger}
