@@ -30,10 +30,10 @@ type question struct {
 	refs    map[string]bool
 	direct  map[string]bool // of refs those that the question itself reads
 	layers  map[string]Layers
-	sources []Source          // what has been attached, in order
-	files   []string          // Parquet files the session may read
-	proven  map[string]stored // those that the question has looked at, by name
-	scratch string            // a folder of its own
+	sources []Source         // what has been attached, in order
+	files   []string         // Parquet files the session may read
+	proven  map[string]found // those that the question has looked at, by name
+	scratch string           // a folder of its own
 	closers []func()
 }
 
@@ -63,7 +63,7 @@ func (q *question) attachRows(ctx context.Context, name, topic string, columns [
 	source := fmt.Sprintf("SELECT * FROM %s", schemas.QuoteIdent(k.RowsTable()))
 	for _, r := range c.history {
 		for _, f := range p.filesIn(r) {
-			there, err := q.stored(ctx, p, f.Path, f.Bytes, f.CRC32C)
+			there, err := q.find(ctx, p, f.Path, f.Bytes, f.CRC32C)
 			if err != nil {
 				return "", err
 			}
@@ -120,7 +120,7 @@ func (q *question) attachRejects(ctx context.Context, topic string) (string, err
 			if f.Path == "" || f.From >= p.below[f.Partition] {
 				continue
 			}
-			there, err := q.stored(ctx, p, f.Path, f.Bytes, f.CRC32C)
+			there, err := q.find(ctx, p, f.Path, f.Bytes, f.CRC32C)
 			if err != nil {
 				return "", err
 			}
@@ -140,7 +140,7 @@ func (q *question) attachRejects(ctx context.Context, topic string) (string, err
 
 func (q *question) addHistory(ctx context.Context, k *kernel.Kernel, p *pinned, r schemas.Range) error {
 	for _, f := range p.filesIn(r) {
-		there, err := q.stored(ctx, p, f.Path, f.Bytes, f.CRC32C)
+		there, err := q.find(ctx, p, f.Path, f.Bytes, f.CRC32C)
 		switch {
 		case err != nil:
 		case there.wrong != nil:

@@ -52,7 +52,7 @@ func (q *question) coverRange(ctx context.Context, p *pinned, r schemas.Range, h
 	for _, i := range chosen {
 		part := have[i]
 		if part.Rows > 0 {
-			there, err := q.stored(ctx, p, part.Path, part.Bytes, part.CRC32C)
+			there, err := q.find(ctx, p, part.Path, part.Bytes, part.CRC32C)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -92,7 +92,7 @@ func (q *question) partials(ctx context.Context, p *pinned, v *views.View) ([]ma
 
 // partsOf reads from a folded partial's file what it was folded of, and leaves out what is not there any more.
 func (q *question) partsOf(ctx context.Context, p *pinned, folded manifest.Partial) (parts []manifest.Partial, err error) {
-	there, err := q.stored(ctx, p, folded.Path, folded.Bytes, folded.CRC32C)
+	there, err := q.find(ctx, p, folded.Path, folded.Bytes, folded.CRC32C)
 	if err != nil || there.wrong != nil { // the records stand in
 		return nil, err
 	}

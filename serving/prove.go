@@ -69,22 +69,22 @@ func (s *Server) prove(ctx context.Context, name string, size int64, sum, scratc
 	return path, err
 }
 
-// stored is a file that a manifest names, as a question has found it.
-type stored struct {
+// found is a file that a manifest names, as a question has found it.
+type found struct {
 	path  string
 	wrong error // with its bytes, or that it is not there; nil: it is whole
 }
 
-// stored proves a file, once a question. Errors: the store's, which say nothing of the file.
-func (q *question) stored(ctx context.Context, p *pinned, name string, size int64, sum string) (stored, error) {
+// find proves a file, once a question. Errors: the store's, which say nothing of the file.
+func (q *question) find(ctx context.Context, p *pinned, name string, size int64, sum string) (found, error) {
 	name = p.root + name
-	if found, looked := q.proven[name]; looked {
-		return found, nil
+	if known, looked := q.proven[name]; looked {
+		return known, nil
 	}
 	path, err := q.server.prove(ctx, name, size, sum, q.scratch)
 	var away *schemas.Problem
 	if ctx.Err() != nil || errors.As(err, &away) {
-		return stored{}, cmp.Or(ctx.Err(), err)
+		return found{}, cmp.Or(ctx.Err(), err)
 	}
 	if err == nil {
 		q.files = append(q.files, path)
@@ -92,15 +92,15 @@ func (q *question) stored(ctx context.Context, p *pinned, name string, size int6
 		q.server.opts.Warn("a stored file is not as it was written; answers do without it where they can", "file", name, "error", err, "hint", "run `millrace fsck --repair`")
 	}
 	if q.proven == nil {
-		q.proven = map[string]stored{}
+		q.proven = map[string]found{}
 	}
-	q.proven[name] = stored{path, err}
+	q.proven[name] = found{path, err}
 	return q.proven[name], nil
 }
 
 // local is the path of a file that nothing can stand in for.
 func (q *question) local(ctx context.Context, p *pinned, name string, size int64, sum string) (string, error) {
-	f, err := q.stored(ctx, p, name, size, sum)
+	f, err := q.find(ctx, p, name, size, sum)
 	if err == nil && f.wrong != nil {
 		err = &schemas.Problem{Message: "a stored file is not as it was written: " + p.root + name, Err: f.wrong, Hint: "run `millrace fsck --repair`, which makes again what can be made"}
 	}
