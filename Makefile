@@ -13,7 +13,7 @@ test: ## everything that must hold before a change goes in
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
 	  if [ -n "$$unformatted" ]; then printf 'gofmt these files:\n%s\n' "$$unformatted"; exit 1; fi
 	go vet $(PACKAGES)
-	go test -timeout 20m $(PACKAGES)
+	go test -timeout 30m $(PACKAGES)
 
 torture: ## the law under 1,000 random schedules of everything: deaths, zombies, bad weather among it; SEED=N repeats one
 	go test -timeout 90m -count=1 -v -run '^TestTheLaw$$' . -rapid.checks=500 -rapid.seed=$(or $(SEED),0)

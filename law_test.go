@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -108,6 +109,13 @@ func TestTheLaw(t *testing.T) {
 		t.Fatal(problems[0])
 	}
 	useS3(t)
+	// A hundred schedules if nobody says how many a half is to have.
+	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
+		if err := checks.Value.Set("50"); err != nil {
+			t.Fatal(err)
+		}
+		defer checks.Value.Set(checks.DefValue)
+	}
 	var all lawTally
 	t.Run("of", func(t *testing.T) {
 		for _, half := range []string{"one half", "the other half"} {

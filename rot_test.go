@@ -23,7 +23,6 @@ import (
 
 // harms are what may become of a file; other is another of its kind, or some bytes. nil: it is gone.
 var harms = map[string]func(data, other []byte) []byte{
-	"a bit flipped at its start":      func(data, _ []byte) []byte { return flipped(data, 1) },
 	"a bit flipped in its middle":     func(data, _ []byte) []byte { return flipped(data, len(data)/2) },
 	"a bit flipped at its end":        func(data, _ []byte) []byte { return flipped(data, len(data)-2) },
 	"cut short":                       func(data, _ []byte) []byte { return data[:len(data)-1] },
@@ -134,6 +133,12 @@ func TestRot(t *testing.T) {
 				kind := kindOfStored(file.Name)
 				if seen[kind]++; seen[kind] > 1 || dropped && !strings.HasPrefix(file.Name, "topics/") {
 					continue
+				}
+				if strings.HasPrefix(kind, "partials of") { // one view's are as good as another's
+					seen["partials"]++
+					if seen["partials"] > 1 {
+						continue
+					}
 				}
 				for _, harm := range slices.Sorted(maps.Keys(harms)) {
 					if dropped && strings.HasPrefix(harm, "a bit flipped at") { // as where Kafka has the records

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"sync"
@@ -16,6 +17,9 @@ import (
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/manifest"
 )
+
+// errNotWhole: a stored file's bytes are not those that its manifest names, or it is not there.
+var errNotWhole = errors.New("the manifest names other bytes")
 
 // proofStays is for how long a file is believed that was read through once: disks rot.
 const proofStays = time.Hour
@@ -102,7 +106,7 @@ func (q *question) find(ctx context.Context, p *pinned, name string, size int64,
 func (q *question) local(ctx context.Context, p *pinned, name string, size int64, sum string) (string, error) {
 	f, err := q.find(ctx, p, name, size, sum)
 	if err == nil && f.wrong != nil {
-		err = &schemas.Problem{Message: "a stored file is not as it was written: " + p.root + name, Err: f.wrong, Hint: "run `millrace fsck --repair`, which makes again what can be made"}
+		err = &schemas.Problem{Message: "a stored file is not as it was written: " + p.root + name, Err: fmt.Errorf("%w: %w", errNotWhole, f.wrong), Hint: "run `millrace fsck --repair`, which makes again what can be made"}
 	}
 	return f.path, err
 }

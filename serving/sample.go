@@ -214,7 +214,7 @@ func (p *probe) compare(ctx context.Context, r schemas.Range, pick func(n int) i
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case kernel.OfRecords(err), kernel.OutOfMemory(err), errors.Is(err, store.ErrNotExist), errors.As(err, &lost):
+	case kernel.OfRecords(err), kernel.OutOfMemory(err), errors.Is(err, store.ErrNotExist), errors.Is(err, errNotWhole), errors.As(err, &lost):
 		s.Why = kernel.Sentence(err)
 	case err != nil:
 		return nil, fmt.Errorf("sample %s over %s[%d]@[%d,%d): %w", s.View, s.Topic, r.Partition, r.From, r.To, p.damaged(err))
