@@ -89,6 +89,7 @@ func TestKilledAnywhere(t *testing.T) {
 	if err := <-c.up.done; err != nil {
 		t.Fatalf("up on SIGTERM: %v\n%s", err, c.up.stderr.String())
 	}
+	c.up.done = make(chan error)
 	c.must("batch", "flights")
 	c.prove("") // without a daemon, and with nothing left above the frontier
 }
@@ -342,6 +343,9 @@ func (c *crash) edit() {
 // prove compares the answers with what was acknowledged; view is the one to verify, all of them if it is empty.
 func (c *crash) prove(view string) {
 	c.Helper()
+	if len(c.up.done) > 0 {
+		c.Fatalf("up ended by itself: %v\n%.20000s", <-c.up.done, c.up.stderr.String())
+	}
 	counts := map[int]int{}
 	answer := c.must("query", "-f", "csv", "SELECT _partition, _offset, _extra->>'$.id' AS id FROM flights")
 	rows, err := csv.NewReader(strings.NewReader(answer)).ReadAll()

@@ -18,11 +18,12 @@ import (
 
 // Session is an in-memory DuckDB with one connection. Not safe for concurrent use.
 type Session struct {
-	db    *sql.DB
-	conn  *sql.Conn
-	arrow *duckdb.Arrow
-	views []func()         // releases of registered Arrow streams
-	feeds map[string]*Feed // of imported tables
+	db      *sql.DB
+	conn    *sql.Conn
+	arrow   *duckdb.Arrow
+	views   []func() // releases of registered Arrow streams
+	streams []*Feed
+	feeds   map[string]*Feed // of imported tables
 }
 
 // Limits bound what a session may take. Memory is DuckDB's spelling, "256MiB"; empty leaves DuckDB's default. Threads 0
@@ -70,13 +71,17 @@ func OpenSession(ctx context.Context, l Limits) (*Session, error) {
 	return s, nil
 }
 
-// Close frees all that the session holds.
+// Close frees all that the session holds. DuckDB may read on from a stream for a statement that was interrupted until it is closed
+// itself: so the streams end, and are released last.
 func (s *Session) Close() {
-	for _, release := range s.views {
-		release()
+	for _, f := range s.streams {
+		f.next = nil
 	}
 	s.conn.Close()
 	s.db.Close()
+	for _, release := range s.views {
+		release()
+	}
 }
 
 // Exec runs a statement for its effect.
@@ -148,6 +153,7 @@ func sizeOf(b arrow.RecordBatch) (n int64) {
 // Stream registers an Arrow stream of the schema under a name that SQL can read. It yields the batch last given to Set.
 func (s *Session) Stream(schema *arrow.Schema, name string) (*Feed, error) {
 	f := &Feed{schema: schema}
+	s.streams = append(s.streams, f)
 	return f, s.Register(f, name)
 }
 
