@@ -197,7 +197,7 @@ func publishSlices(ctx context.Context, j *Job, in *speed.Input, step int) error
 	for more := true; more; {
 		var m kafkalog.Message
 		switch err := from.Decode(&m); {
-		case errors.Is(err, kafkalog.ErrEnd):
+		case errors.Is(err, io.EOF):
 			more = false
 		case err != nil:
 			return err
